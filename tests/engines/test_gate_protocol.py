@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncpg
@@ -148,20 +148,44 @@ async def a_session_has_an_older_function(scene: Scene) -> None:
     """As where its catalog lags behind."""
     await scene.enqueue("acme", "acme")
     await scene.commit("globex")
-    older = await scene.database.fetchval(
-        f"select prosrc from pg_proc where oid = 'secateur_gates.match_{scene.number}'::regproc"
-    )
+    older = [await source(scene, name) for name in FUNCTIONS]
     await scene.commit()
-    await scene.database.execute("select secateur.define_match($1, $2)", scene.number, older)
+    await define(scene, *older)
     assert [await scene.claim(), await scene.claim()] == [None, None]
     assert await scene.statuses() == ["cancelled", "cancelled"]
+
+
+async def a_session_has_one_older_function(scene: Scene) -> None:
+    """The one that evaluates conditions, for a job that an older cancellation may match as well as a newer one."""
+    await scene.enqueue("acme")
+    await scene.commit("globex")
+    older = await source(scene, "test")
+    await scene.commit()
+    await define(scene, await source(scene, "passes"), await source(scene, "match"), older)
+    assert await scene.claim() is None
+    assert await scene.statuses() == ["cancelled"]
+
+
+FUNCTIONS = ("passes", "match", "test")
+"""The generated ones."""
+
+
+async def source(scene: Scene, function: str) -> str:
+    text: str = await scene.database.fetchval(
+        f"select prosrc from pg_proc where oid = 'secateur_gates.{function}_{scene.number}'::regproc"
+    )
+    return text
+
+
+async def define(scene: Scene, passes: str, match: str, test: str) -> None:
+    quick = [text.removeprefix("select ") for text in (passes, match)]
+    await scene.database.execute("select secateur.define_match($1, $2, $3, $4)", scene.number, *quick, test)
 
 
 async def a_function_raises(scene: Scene) -> None:
     await scene.enqueue("acme")
     await scene.commit()
-    body = "begin raise exception 'no'; end"
-    await scene.database.execute("select secateur.define_match($1, $2)", scene.number, body)
+    await define(scene, "false", await source(scene, "match"), "begin raise exception 'no'; end")
     assert await scene.claim() is None
 
 
@@ -177,6 +201,10 @@ async def a_claim_has_an_older_snapshot(scene: Scene) -> None:
 
 
 async def a_transaction_claims_commits_and_claims(scene: Scene) -> None:
+    """As in an engine that claims several jobs at once, whose trigger relies on what was read of the first one."""
+    installation = await find_installation(scene.database, "procrastinate")
+    several = replace(installation, file=replace(installation.file, claims=None))
+    await GateKeeper(scene.database, several).install("tester")
     await scene.enqueue("globex", "acme")
     await scene.stop(await scene.commit())
     async with scene.database.transaction() as connection:
@@ -267,16 +295,23 @@ FAULTS: list[Fault] = [
     (
         "a change leaves what its own transaction has read",
         "secateur.compile_gate",
-        "'secateur_gates.entered_%s'",
-        "'secateur_gates.entred_%s'",
+        "'secateur_gates.idle_%s'",
+        "'secateur_gates.idel_%s'",
         a_transaction_claims_commits_and_claims,
     ),
     (
         "the function does not know of which change it is",
-        "secateur.match_body",
-        "if known is distinct from",
-        "if known is null and known is distinct from",
+        "secateur.make_match",
+        "'case when %s then ''0000",
+        "'case when known is null and %s then ''0000",
         a_session_has_an_older_function,
+    ),
+    (
+        "the function that evaluates conditions does not know of which change it is",
+        "secateur.make_match",
+        "'  if %s then'",
+        "'  if known is null and %s then'",
+        a_session_has_one_older_function,
     ),
     (
         "a fault of the function lets the job through",
@@ -329,9 +364,9 @@ FAULTS: list[Fault] = [
     ),
     (
         "conditions may take as long as they need",
-        "secateur_gates.gate_N",
+        "secateur.make_match",
         "(date_part('epoch', clock_timestamp()) + 0.25)::text",
-        "''",
+        "'infinity'",
         conditions_take_long,
     ),
     (

@@ -47,6 +47,7 @@ DEFINITIONS = (
     "ledger/sql/undoing.sql",
     "engines/native/sql/restoring.sql",
     "ledger/sql/reporting.sql",
+    "engines/foreign/sql/gate_functions.sql",
     "engines/foreign/sql/gates.sql",
     "engines/foreign/sql/installations.sql",
     "engines/foreign/sql/slow_jobs.sql",

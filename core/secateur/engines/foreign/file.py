@@ -16,7 +16,7 @@ from secateur.cel.declarations import RUN_FIELDS, QueueWords
 from secateur.engines.words import PACKAGE, fields_of, fields_of_run, header_of, headers, words_of_queue
 from secateur.postgres.statements import Statements
 
-_KEYS = frozenset({"engine", "home", "prefix", "tried", "ids", "word", "fields", "stops", "priority"})
+_KEYS = frozenset({"engine", "home", "prefix", "tried", "ids", "word", "fields", "stops", "priority", "claims"})
 _IDS = {
     "bigint": (re.compile(r"0|[1-9][0-9]{0,17}"), "must be a whole number"),
     "uuid": (re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "must be a UUID"),
@@ -48,6 +48,8 @@ class EngineFile:
     """When a running run that was asked to stop does so, as the end of “it stops at its …”; None if it never does."""
     priority: str | None
     """Which number is claimed first: `higher` or `lower`; None if it has no priorities."""
+    claims: str | None
+    """`one` if a claim is of one job; None if it may be of several."""
     statements: Mapping[str, str]
 
     @property
@@ -96,5 +98,6 @@ def read_file(name: str) -> EngineFile:
         fields=fields,
         stops=header.get("stops"),
         priority=header.get("priority"),
+        claims=header.get("claims"),
         statements=Statements(text, f"{PACKAGE}/{name}"),
     )

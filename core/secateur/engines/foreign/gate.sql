@@ -8,11 +8,11 @@
 set local lock_timeout = '200ms'
 
 -- name: enter
--- The gate calls it first. Takes the lock, and returns the id of the last transaction that has changed which cancellations are active, or has
--- begun to. Null if this claim must leave the job alone: its snapshot is older than that transaction, and cannot be
--- renewed. The next claim decides.
+-- The gate calls it first. Takes the lock, and returns what the generated function is told: the transaction's own id, and that of the last
+-- transaction that has changed which cancellations are active, or has begun to. Null if this claim must leave the job alone: its snapshot
+-- is older than that transaction, and cannot be renewed. The next claim decides.
 create or replace function secateur_gates.enter_{n}()
-  returns bigint
+  returns text
   language plpgsql volatile
   -- The session's own lock_timeout must not apply: a commit holds the lock for milliseconds.
   security definer set search_path = pg_catalog, pg_temp set lock_timeout = 0
@@ -33,7 +33,7 @@ begin
       end;
     end if;
   end if;
-  return changed_by;
+  return concat(pg_current_xact_id(), ' ', changed_by);
 end
 $body$
 
@@ -97,51 +97,53 @@ $body$
 --
 -- What the first job of a transaction has read under the lock holds for the others: nothing comes into force before the transaction ends.
 -- So most jobs cost one call of the generated function, the first step. The others are for when it does not know enough.
+--
+-- In each transaction Postgres prepares anew every expression that it comes to here. So what most claims do not need is left to the branches.
 create or replace function secateur_gates.gate_{n}()
   returns trigger
   language plpgsql volatile
   security definer set search_path = pg_catalog, pg_temp
 as $body$
 declare
+  gate_known text := current_setting('secateur_gates.entered_{n}', true);
   -- 0: judge by the generated function and what this transaction has read; 1: take the lock and read the sequence before; 2: read the
   -- table as well, since the last change was rolled back; 3: judge by the tables, since this session's function is not the newest, or raised.
-  gate_step integer := case
-    when starts_with(current_setting('secateur_gates.entered_{n}', true), concat(pg_current_xact_id(), ' ')) then 0 else 1 end;
-  gate_generation bigint;
-  gate_known text;
+  gate_step integer := case when gate_known <> '' then 0 else 1 end;
   gate_owner uuid;
   gated_job record;
   gate_taken record;
 begin
+  {quick}
   loop
     begin
       if gate_step > 0 then
         -- point: enter
-        gate_generation := secateur_gates.enter_{n}();
-        if gate_generation is null then
+        gate_known := secateur_gates.enter_{n}();
+        if gate_known is null then
           return null;
-        end if;
-        if gate_step > 1 then
-          gate_generation := secateur_gates.generation_{n}();
-        end if;
-        gate_known := set_config('secateur_gates.entered_{n}', concat(pg_current_xact_id(), ' ', gate_generation), true);
-        if current_setting('secateur_gates.limited_{n}', true) is distinct from statement_timestamp()::text then
-          gate_known := set_config('secateur_gates.limited_{n}', statement_timestamp()::text, true);
-          gate_known := set_config('secateur.deadline', (date_part('epoch', clock_timestamp()) + 0.25)::text, true);
         end if;
         -- point: entered
       end if;
       if gate_step < 3 then
-        {match};
-        if gate_owner = '11111111-1111-1111-1111-111111111111' then
-          {match_with_fields};
+        if gate_step = 2 then
+          gate_known := concat(pg_current_xact_id(), ' ', secateur_gates.generation_{n}());
         end if;
-        if gate_owner = '00000000-0000-0000-0000-000000000000' then
-          gate_step := gate_step + 1;
-          continue;
-        elsif gate_owner = 'ffffffff-ffff-ffff-ffff-ffffffffffff' then
-          gate_known := set_config('secateur_gates.entered_{n}', concat(pg_current_xact_id(), ' idle'), true);
-          return NEW;
+        {match};
+        if gate_owner is not null then
+          if gate_owner = 'ffffffff-ffff-ffff-ffff-ffffffffffff' then
+            {idle}
+            return NEW;
+          elsif gate_owner = '11111111-1111-1111-1111-111111111111' then
+            {match_with_fields};
+          end if;
+          if gate_owner = '00000000-0000-0000-0000-000000000000' then
+            -- This transaction has read nothing yet, or not enough.
+            gate_step := gate_step + 1;
+            continue;
+          end if;
+        end if;
+        if gate_step > 0 then
+          gate_known := set_config('secateur_gates.entered_{n}', gate_known, true);
         end if;
       else
         select secateur_gates.judge_{n}(
@@ -170,7 +172,6 @@ begin
       when sqlstate 'SC408' then
         gate_step := 3;
         -- What the block has set is undone. The statement's time is over.
-        gate_known := set_config('secateur_gates.limited_{n}', statement_timestamp()::text, true);
         gate_known := set_config('secateur.deadline', date_part('epoch', clock_timestamp())::text, true);
       when others then
         if gate_step = 3 then
@@ -190,15 +191,28 @@ $body$
 
 -- name: match
 -- A part of the trigger's function.
-select secateur_gates.match_{n}(
-         current_setting('secateur_gates.entered_{n}', true), run.app_id, run.function_id, run.id, run.name, run.data, run.started_at,
-         run.priority::integer, {fields})
-  into gate_owner
+select run.app_id, run.function_id, run.id, run.name, run.data, run.started_at, run.priority::integer as priority, {fields} as fields
+  into gated_job
   from {claimed} as run;
+gate_owner := secateur_gates.match_{n}(
+  gate_known, gated_job.app_id, gated_job.function_id, gated_job.id, gated_job.name, gated_job.data, gated_job.started_at,
+  gated_job.priority, gated_job.fields)
 
 -- name: match_by_columns
 -- The same by what the trigger's row has itself: such an expression is evaluated faster than a query. The function says if it needs more.
-gate_owner := secateur_gates.match_{n}(current_setting('secateur_gates.entered_{n}', true), {columns}, null);
+gate_owner := secateur_gates.match_{n}(gate_known, {columns}, null)
+
+-- name: quick
+-- A part of the trigger's function, before what handles exceptions, which takes time: by now the same has succeeded once in this transaction.
+if gate_step = 0 then
+    if secateur_gates.passes_{n}(gate_known, {columns}, null) then
+      return NEW;
+    end if;
+  end if
+
+-- name: idle
+-- A part of the trigger's function: the trigger's condition looks at it.
+gate_known := set_config('secateur_gates.idle_{n}', pg_current_xact_id()::text, true);
 
 -- name: gate_also
 -- For a claim that writes to another table as well, whether or not it got the job: that stays as it was where the gate has
@@ -226,7 +240,7 @@ create trigger aaa_secateur_gate before {on} on {table} for each row when ({when
 
 -- name: unless_idle
 -- Of the trigger's condition: not if an earlier job of this transaction has read, under the lock, that nothing is active.
-current_setting('secateur_gates.entered_{n}', true) is distinct from pg_current_xact_id()::text || ' idle'
+current_setting('secateur_gates.idle_{n}', true) is distinct from pg_current_xact_id()::text
 
 -- name: drop_trigger
 drop trigger if exists aaa_secateur_gate on {table}

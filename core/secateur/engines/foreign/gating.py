@@ -243,16 +243,26 @@ class GateKeeper:
         }
         if name == "gate":
             with_fields = fill(_SQL["match"], places)
-            match = fill(_SQL["match"], {**places, "fields": "null"})
+            match = fill(_SQL["match"], {**places, "fields": "null::jsonb"})
+            quick = ""
             if "gate_columns" in here.file.statements:
-                match = fill(_SQL["match_by_columns"], {**places, "columns": here.sql("gate_columns")})
-            places |= {"match": match, "match_with_fields": with_fields}
+                places["columns"] = here.sql("gate_columns")
+                match, quick = (fill(_SQL[part], places) for part in ("match_by_columns", "quick"))
+            idle = f"{fill(_SQL['idle'], places)};" if self._claims_several else ""
+            places |= {"match": match, "match_with_fields": with_fields, "idle": idle, "quick": quick and f"{quick};"}
         return fill(_SQL[name], places)
 
     def _when(self, number: int, hook: str) -> str:
         """When the trigger fires."""
         claims = self._installation.sql(f"{hook}_when")
-        return claims if hook != "gate" else f"({claims}) and {fill(_SQL['unless_idle'], {'n': str(number)})}"
+        if hook != "gate" or not self._claims_several:
+            return claims
+        return f"({claims}) and {fill(_SQL['unless_idle'], {'n': str(number)})}"
+
+    @property
+    def _claims_several(self) -> bool:
+        """Whether a claim may be of several jobs. For one, Postgres would read the longer condition in vain."""
+        return self._installation.file.claims != "one"
 
     @property
     def _claimed(self) -> str:

@@ -5,6 +5,7 @@
 -- word: payload
 -- fields: queue = queue_name, unique_key = key
 -- priority: lower
+-- claims: one
 --
 -- Graphile Worker, from npm. The app is the named queue, `-` for jobs without one; the function is the task.
 -- A job that is done is deleted, so there are no completed runs. One that failed for good has had all of its attempts; a

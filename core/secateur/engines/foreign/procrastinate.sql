@@ -6,6 +6,7 @@
 -- fields: queue = queue_name, unique_key = queueing_lock, concurrency_key = lock
 -- stops: next await or check of should_abort()
 -- priority: higher
+-- claims: one
 --
 -- The application is the queue, the function is the task, event.data is the arguments. Not here: errors, which only the worker's log
 -- has, and locks: a job that waits behind another one with the same lock counts as queued.

@@ -5,72 +5,28 @@
 -- the installation's generated function which of them matches. A commit, stop or undo holds the lock exclusively, as for
 -- secateur's own queue, and makes that function anew in its own transaction.
 
--- A stored condition with its parameters written out: each `$k` becomes element k of them, as a literal. So Postgres computes what
--- depends on nothing else once, and not for every job. What only some queues have, such as `$queue`, is of the run's fields.
-create or replace function secateur.with_literals(condition text, parameters jsonb)
-  returns text
-  language sql
-  immutable
-  set search_path = pg_catalog, pg_temp
-as $$
-  select string_agg(
-           case when part.nth = 1 then part.text
-                when part.name ~ '^([0-9]+|now)$'
-                  then format('(%L::text)%s', parameters ->> part.name, substr(part.text, length(part.name) + 1))
-                else format('(run.fields ->> %L)%s', part.name, substr(part.text, length(part.name) + 1)) end,
-           '' order by part.nth)
-    from (select one.text, one.nth, substring(one.text from '^[a-z0-9_]*') as name
-            from unnest(string_to_array(condition, '$')) with ordinality as one (text, nth)) as part
-$$;
-
--- A value that a job's event has wherever it contains the document, and its place: SQL over the job's `data` or `name`. One in the data,
--- if there is one. Nulls if there is none: the document is empty, or asks for nothing but lists.
-create or replace function secateur.leaf_of(document jsonb, out place text, out value jsonb)
-  language sql
-  immutable
-  set search_path = pg_catalog, pg_temp
-as $$
-  with recursive walk (place, value) as (
-    select case member.key when 'data' then 'data' else 'to_jsonb(name)' end, member.value
-      from jsonb_each(leaf_of.document) as member
-     where member.key in ('data', 'name')
-    union all
-    select format('%s -> %L', walk.place, member.key), member.value
-      from walk
-     cross join lateral jsonb_each(case when jsonb_typeof(walk.value) = 'object' then walk.value else '{}' end) as member
-  )
-  select walk.place, walk.value
-    from walk
-   where jsonb_typeof(walk.value) not in ('object', 'array')
-   order by walk.place = 'to_jsonb(name)', walk.place
-   limit 1
-$$;
-
--- Makes the function that says which active cancellation matches a job; `body` is its text. This function, and so the one that it makes,
--- belongs to a role with no right on any table: the second wall around stored conditions, as for evaluate_conditions.
-create or replace function secateur.define_match(lock_number bigint, body text)
-  returns void
+-- Until when the conditions of a statement of a claim may be evaluated: a quarter of a second from its first one. A commit or stop waits for
+-- all of them. A setting of the transaction keeps it; one that is older than the statement is another one's.
+create or replace function secateur.claim_deadline()
+  returns timestamptz
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
+  set search_path = pg_catalog, pg_temp
 as $$
+declare
+  deadline timestamptz := to_timestamp(nullif(current_setting('secateur.deadline', true), '')::double precision);
 begin
-  execute format(
-    'create or replace function secateur_gates.%I(
-       known text, app_id text, function_id text, id text, name text, data jsonb, started_at timestamptz, priority integer,
-       fields jsonb)
-     returns uuid language plpgsql stable security definer
-     set search_path = pg_catalog, pg_temp set extra_float_digits = 1 set standard_conforming_strings = on
-     set bytea_output = hex set datestyle = %L set intervalstyle = postgres set timezone = %L
-     set array_nulls = on set transform_null_equals = off
-     as %L', 'match_' || lock_number, 'ISO, MDY', 'UTC', body);
+  if deadline >= statement_timestamp() then
+    return deadline;
+  end if;
+  deadline := clock_timestamp() + interval '250 ms';
+  perform secateur.set_deadline(deadline);
+  return deadline;
 end
 $$;
 
--- Of older programs.
-drop function if exists secateur.drop_match(bigint);
-
 -- The oldest active cancellation that matches a job; null if none does; a uuid of es if that takes too long, and then it is written down in
--- slow_jobs. `fields` are those of the run that only some queues have. It reads the cancellations from the table, and evaluates each by
+-- slow_jobs. `fields` are those of the run that only some queues have. When the statement's time is over, each condition still has 10 ms
+-- for a job. It reads the cancellations from the table, and evaluates each by
 -- itself. For claims whose generated function is not the newest, raised, or took too long.
 drop function if exists secateur.judge_job(text, text, text, text, jsonb, timestamptz, integer);
 create or replace function secateur.judge_job(
@@ -114,9 +70,7 @@ begin
              rule.condition, rule.parameters || judge_job.fields, substr(judge_job.app_id, length(installation) + 2),
              array[judge_job.function_id], array[judge_job.id], array[judge_job.event], array[judge_job.started_at],
              array[judge_job.priority],
-             -- The jobs of one statement share their time: a commit or stop waits for all of them.
-             case when clock_timestamp() < statement_timestamp() + interval '1 second' then interval '100 ms' else interval '10 ms' end
-           ) as given;
+             greatest(secateur.claim_deadline() - clock_timestamp(), interval '10 ms')) as given;
     if found and said.undecided then
       insert into secateur.slow_jobs (app_id, cancellation_id, job_id) values (rule.app_id, rule.id, judge_job.id)
       on conflict on constraint slow_jobs_pkey do nothing;
@@ -158,109 +112,6 @@ begin
 end
 $$;
 
--- One active cancellation in the text of the generated function. `might` is a test that is quick, and true of whatever it matches.
-create or replace function secateur.match_arm(rule secateur.cancellations, own_app text, might text)
-  returns text
-  language plpgsql
-  stable
-  -- How times and texts are written must not depend on who commits.
-  set search_path = pg_catalog, pg_temp set datestyle = 'ISO, MDY' set timezone = 'UTC' set standard_conforming_strings = on
-as $$
-declare
-  scope constant text := concat_ws(' and ',
-    might, 'app_id = ' || quote_literal(own_app), 'function_id = ' || quote_literal(rule.function_id));
-  time constant text := concat_ws(' and ',
-    'started_at > ' || quote_literal(rule.started_after) || '::timestamptz',
-    'started_at < ' || quote_literal(rule.started_before) || '::timestamptz');
-  requires constant text := 'event @> any (' || quote_literal(rule.requires) || '::jsonb[])';
-  condition constant text :=
-    case when not rule.requires_suffices then '(' || secateur.with_literals(rule.condition, rule.parameters) || ')' end;
-  tests constant text := concat_ws(' and ', requires, condition);
-  -- A pattern is looked for in one go, which nothing can interrupt: see verdicts.
-  has_pattern constant boolean := strpos(coalesce(condition, ''), ' ~ ') > 0;
-begin
-  return concat_ws(chr(10),
-    format('  if %s then', scope),
-    format('    if fields is null and %s then', case when strpos(tests, 'run.fields') > 0 then 'true' else 'started_at is null' end),
-    '      return ''11111111-1111-1111-1111-111111111111'';',
-    '    end if;',
-    case when tests <> '' then
-      $arm$    event := coalesce(event, jsonb_build_object('name', name, 'data', data));$arm$ end,
-    case when has_pattern then format('    if %s and pg_column_size(event) > 2000 and octet_length(event::text) > 250000 then',
-      concat_ws(' and ', time, requires)) end,
-    case when has_pattern then '      raise exception using errcode = ''SC408'';' || chr(10) || '    end if;' end,
-    format('    if %s then', concat_ws(' and ', time, nullif(tests, ''))),
-    format('      return %L;', rule.id),
-    '    end if;',
-    '  end if;') || chr(10);
-end
-$$;
-
--- The text of the generated function, which looks for the oldest active cancellation that matches a job. `known` is what the claim's
--- transaction has read under the lock: its own id, and the generation. If this text is of another generation, it decides
--- nothing, and returns a uuid of zeros. If none is active, it returns one of fs. If it needs the start or the run's fields of a job that
--- may match, and both are null, it returns one of ones.
---
--- Most jobs match nothing, and are told apart by what is quick: what a cancellation matches has one of certain values in a certain place, as
--- a rule. In each place, the values of all cancellations are looked for at once.
-create or replace function secateur.match_body(installation text, generation bigint)
-  returns text
-  language plpgsql
-  stable
-  set search_path = pg_catalog, pg_temp
-as $$
-declare
-  rules constant secateur.cancellations[] := array(
-    select active
-      from secateur.apps
-      join secateur.cancellations as active on active.app_id = apps.app_id
-     where apps.installation = match_body.installation and active.state = 'active' and active.kind = 'bulk'
-     order by active.serial);
-  rule secateur.cancellations;
-  leaves constant jsonb := (
-    select jsonb_object_agg(found.place, found.values)
-      from (select leaf.place, jsonb_agg(distinct leaf.value) as values
-              from unnest(rules) as active
-             cross join unnest(active.requires) as document
-             cross join lateral secateur.leaf_of(document) as leaf
-             where leaf.place is not null
-             group by leaf.place) as found);
-  places constant text[] := array(select jsonb_object_keys(leaves));
-  might text;
-  all_might boolean := true;
-  arms text := '';
-begin
-  foreach rule in array rules loop
-    select string_agg(distinct 'might' || array_position(places, leaf.place), ' or ') into might
-      from unnest(rule.requires) as document
-     cross join lateral secateur.leaf_of(document) as leaf
-    having bool_and(leaf.place is not null);
-    all_might := all_might and might is not null;
-    arms := arms || secateur.match_arm(rule, substr(rule.app_id, length(match_body.installation) + 2), '(' || might || ')');
-  end loop;
-  return concat_ws(chr(10),
-    '#variable_conflict use_column',
-    '<<run>>',
-    'declare',
-    -- What conditions read, by the names that they have for it.
-    '  app_id alias for $2; function_id alias for $3; id alias for $4; started_at alias for $7; priority alias for $8;',
-    '  fields alias for $9;',
-    '  event jsonb;',
-    (select string_agg(format('  might%s boolean;', place.nth), chr(10))
-       from generate_subscripts(places, 1) as place (nth)),
-    'begin',
-    format('  if known is distinct from pg_current_xact_id()::text || %L then', ' ' || match_body.generation),
-    format('    return %L;', '00000000-0000-0000-0000-000000000000'),
-    '  end if;',
-    (select string_agg(format('  might%s := %L::jsonb @> (%s);', place.nth, leaves -> places[place.nth], places[place.nth]), chr(10))
-       from generate_subscripts(places, 1) as place (nth)),
-    case when all_might and places <> '{}' then format('  if not coalesce(%s, false) then return null; end if;',
-      (select string_agg('might' || place.nth, ' or ') from generate_subscripts(places, 1) as place (nth))) end,
-    arms || case when arms = '' then '  return ''ffffffff-ffff-ffff-ffff-ffffffffffff'';' else '  return null;' end,
-    'end');
-end
-$$;
-
 -- Makes the installation's generated function anew, if it has a gate: after whatever changed the active cancellations, in the same
 -- transaction. The number of the change tells a claim whose catalog lags behind that its function is not the newest.
 -- Locks: the gate's row, so that two changes at once do not make the function at once. `waits` false: it gives way to
@@ -286,11 +137,11 @@ begin
   if not found then
     return;
   end if;
-  perform secateur.define_match(gate.lock_number, secateur.match_body(gate.installation, gate.generation));
+  perform secateur.make_match(gate.installation, gate.lock_number, gate.generation);
   -- Claims read this without a snapshot: those in REPEATABLE READ learn so that their own is older.
   perform setval(format('secateur_gates.newest_%s', gate.lock_number), gate.generation);
-  -- And whoever claims in this very transaction reads anew.
-  perform set_config(format('secateur_gates.entered_%s', gate.lock_number), '', true);
+  -- And this very transaction may have read that nothing is active.
+  perform set_config(format('secateur_gates.idle_%s', gate.lock_number), '', true);
 end
 $$;
 

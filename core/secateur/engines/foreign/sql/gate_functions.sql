@@ -1,0 +1,208 @@
+-- The generated functions of the gates of queues of others: which active cancellation matches a job. See gates.sql.
+
+-- A stored condition with its parameters written out: each `$k` becomes element k of them, as a literal. So Postgres computes what
+-- depends on nothing else once, and not for every job. What only some queues have, such as `$queue`, is of the run's fields.
+create or replace function secateur.with_literals(condition text, parameters jsonb)
+  returns text
+  language sql
+  immutable
+  set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(
+           case when part.nth = 1 then part.text
+                when part.name ~ '^([0-9]+|now)$'
+                  then format('(%L::text)%s', parameters ->> part.name, substr(part.text, length(part.name) + 1))
+                else format('(run.fields ->> %L)%s', part.name, substr(part.text, length(part.name) + 1)) end,
+           '' order by part.nth)
+    from (select one.text, one.nth, substring(one.text from '^[a-z0-9_]*') as name
+            from unnest(string_to_array(condition, '$')) with ordinality as one (text, nth)) as part
+$$;
+
+-- A value that a job's event has wherever it contains the document, and its place: SQL over the job's `data` or `name`. One in the data,
+-- if there is one. Nulls if there is none: the document is empty, or asks for nothing but lists.
+create or replace function secateur.leaf_of(document jsonb, out place text, out value jsonb)
+  language sql
+  immutable
+  set search_path = pg_catalog, pg_temp
+as $$
+  with recursive walk (place, value) as (
+    select case member.key when 'data' then 'data' else 'to_jsonb(name)' end, member.value
+      from jsonb_each(leaf_of.document) as member
+     where member.key in ('data', 'name')
+    union all
+    select format('%s -> %L', walk.place, member.key), member.value
+      from walk
+     cross join lateral jsonb_each(case when jsonb_typeof(walk.value) = 'object' then walk.value else '{}' end) as member
+  )
+  select walk.place, walk.value
+    from walk
+   where jsonb_typeof(walk.value) not in ('object', 'array')
+   order by walk.place = 'to_jsonb(name)', walk.place
+   limit 1
+$$;
+
+-- Of older programs.
+drop function if exists secateur.drop_match(bigint);
+drop function if exists secateur.define_match(bigint, text);
+drop function if exists secateur.match_body(text, bigint);
+drop function if exists secateur.match_arm(secateur.cancellations, text, text);
+
+-- Makes the functions that say which active cancellation matches a job. `tests` is the text of the one that evaluates conditions, which must
+-- say the same whatever a session has set. `quick` is the expression of the one that is asked first and calls it, and `passes`, of another one:
+-- whether nothing active can match. These have no settings of their own, so that Postgres inlines them. This function, and so the ones that it
+-- makes, belongs to a role with no right on any table: the second wall around stored conditions, as for evaluate_conditions.
+create or replace function secateur.define_match(lock_number bigint, passes text, quick text, tests text)
+  returns void
+  language plpgsql
+  security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  arguments constant text :=
+    'known text, app_id text, function_id text, id text, name text, data jsonb, started_at timestamptz, priority integer, fields jsonb';
+begin
+  execute format(
+    'create or replace function secateur_gates.%I(%s)
+     returns uuid language plpgsql stable security definer
+     set search_path = pg_catalog, pg_temp set extra_float_digits = 1 set standard_conforming_strings = on
+     set bytea_output = hex set datestyle = %L set intervalstyle = postgres set timezone = %L
+     set array_nulls = on set transform_null_equals = off
+     as %L', 'test_' || lock_number, arguments, 'ISO, MDY', 'UTC', tests);
+  execute format(
+    'create or replace function secateur_gates.%I(%s) returns uuid language sql stable as %L',
+    'match_' || lock_number, arguments, 'select ' || quick);
+  execute format(
+    'create or replace function secateur_gates.%I(%s) returns boolean language sql stable as %L',
+    'passes_' || lock_number, arguments, 'select ' || passes);
+end
+$$;
+
+-- One active cancellation in the text of the generated function. `might` is a test that is quick, and true of whatever it matches.
+create or replace function secateur.match_arm(rule secateur.cancellations, own_app text, might text)
+  returns text
+  language plpgsql
+  stable
+  -- How times and texts are written must not depend on who commits.
+  set search_path = pg_catalog, pg_temp set datestyle = 'ISO, MDY' set timezone = 'UTC' set standard_conforming_strings = on
+as $$
+declare
+  scope constant text := concat_ws(' and ',
+    might, 'app_id = ' || quote_literal(own_app), 'function_id = ' || quote_literal(rule.function_id));
+  time constant text := concat_ws(' and ',
+    'started_at > ' || quote_literal(rule.started_after) || '::timestamptz',
+    'started_at < ' || quote_literal(rule.started_before) || '::timestamptz');
+  requires constant text := 'event @> any (' || quote_literal(rule.requires) || '::jsonb[])';
+  -- What a condition reads of the event is most often its data, for which the event need not be made. In a literal, the quotes would be double.
+  condition constant text :=
+    case when not rule.requires_suffices then
+      '(' || replace(secateur.with_literals(rule.condition, rule.parameters), $data$run.event -> ('data'::text)::text$data$, 'run.payload') || ')' end;
+  tests constant text := concat_ws(' and ', requires, condition);
+  -- What it needs besides the columns that every row has.
+  needs constant text := nullif(concat_ws(' or ',
+    case when strpos(tests, 'run.fields') > 0 then 'true' end, case when strpos(tests, 'started_at') > 0 then 'started_at is null' end), '');
+  -- A pattern is looked for in one go, which nothing can interrupt: see verdicts.
+  has_pattern constant boolean := strpos(coalesce(condition, ''), ' ~ ') > 0;
+begin
+  return concat_ws(chr(10),
+    format('  if %s then', scope),
+    case when needs <> '' then format('    if fields is null and (%s) then', needs) end,
+    case when needs <> '' then '      return ''11111111-1111-1111-1111-111111111111'';' || chr(10) || '    end if;' end,
+    case when strpos(tests, 'event') > 0 then
+      $arm$    event := coalesce(event, jsonb_build_object('name', name, 'data', data));$arm$ end,
+    case when has_pattern then format('    if %s and pg_column_size(data) > 2000 and octet_length(data::text) > 250000 then',
+      concat_ws(' and ', format('(%s) is not false', time), requires)) end,
+    case when has_pattern then '      raise exception using errcode = ''SC408'';' || chr(10) || '    end if;' end,
+    -- Where the start is not known yet, it is asked for only for what matches otherwise.
+    format('    if %s then', concat_ws(' and ', format('(%s) is not false', time), nullif(tests, ''))),
+    '      if started_at is not null then',
+    format('        return %L;', rule.id),
+    '      elsif fields is null then',
+    '        return ''11111111-1111-1111-1111-111111111111'';',
+    '      end if;',
+    '    end if;',
+    '  end if;') || chr(10);
+end
+$$;
+
+-- Makes the installation's generated functions, which look for the oldest active cancellation that matches a job. `known` is what the claim's
+-- transaction has read under the lock: its own id, and the generation. If a function is of another generation, it decides nothing,
+-- and returns a uuid of zeros: each of them looks, since a session may have the one and not yet the other. If none is active, it is one of
+-- fs. If the start or the run's fields are needed of a job that may match, and both are null, it is one of ones.
+--
+-- Most jobs match nothing, and are told apart by what is quick: what a cancellation matches has one of certain values in a certain place, as
+-- a rule. In each place, the values of all cancellations are looked for at once.
+create or replace function secateur.make_match(installation text, lock_number bigint, generation bigint)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  rules constant secateur.cancellations[] := array(
+    select active
+      from secateur.apps
+      join secateur.cancellations as active on active.app_id = apps.app_id
+     where apps.installation = make_match.installation and active.state = 'active' and active.kind = 'bulk'
+     order by active.serial);
+  rule secateur.cancellations;
+  leaves constant jsonb := (
+    select jsonb_object_agg(found.place, found.values)
+      from (select leaf.place, jsonb_agg(distinct leaf.value) as values
+              from unnest(rules) as active
+             cross join unnest(active.requires) as document
+             cross join lateral secateur.leaf_of(document) as leaf
+             where leaf.place is not null
+             group by leaf.place) as found);
+  places constant text[] := array(select jsonb_object_keys(leaves));
+  might text;
+  all_might boolean := cardinality(rules) > 0;
+  arms text := '';
+  is_other constant text := format('known is distinct from pg_current_xact_id()::text || %L', ' ' || make_match.generation);
+  any_might text;
+begin
+  foreach rule in array rules loop
+    select string_agg(distinct 'might' || array_position(places, leaf.place), ' or ') into might
+      from unnest(rule.requires) as document
+     cross join lateral secateur.leaf_of(document) as leaf
+    having bool_and(leaf.place is not null);
+    all_might := all_might and might is not null;
+    arms := arms || secateur.match_arm(rule, substr(rule.app_id, length(make_match.installation) + 2), '(' || might || ')');
+  end loop;
+  if all_might then
+    select string_agg(format('%L::jsonb @> (%s)', leaves -> place.name, place.name), ' or ') into any_might
+      from unnest(places) as place (name);
+  end if;
+  perform secateur.define_match(
+    make_match.lock_number,
+    format('case when %s then false else ', is_other)
+      || case when not all_might and arms <> '' then 'false' when all_might then format('not coalesce(%s, false)', any_might) else 'true' end || ' end',
+    format('case when %s then ''00000000-0000-0000-0000-000000000000''::uuid', is_other)
+      || case when all_might then format(' when not coalesce(%s, false) then null', any_might) else '' end
+      || case when arms = '' then ' else ''ffffffff-ffff-ffff-ffff-ffffffffffff'' end'
+              else format(' else secateur_gates.%I(known, app_id, function_id, id, name, data, started_at, priority, fields) end',
+                          'test_' || make_match.lock_number) end,
+    concat_ws(chr(10),
+      '#variable_conflict use_column',
+      '<<run>>',
+      'declare',
+      -- What conditions read, by the names that they have for it.
+      '  app_id alias for $2; function_id alias for $3; id alias for $4; started_at alias for $7; priority alias for $8;',
+      '  fields alias for $9;',
+      '  event jsonb;',
+      '  payload jsonb := coalesce(data, ''null'');',
+      (select string_agg(format('  might%s boolean;', place.nth), chr(10))
+         from generate_subscripts(places, 1) as place (nth)),
+      'begin',
+      format('  if %s then', is_other),
+      '    return ''00000000-0000-0000-0000-000000000000'';',
+      '  end if;',
+      -- As claim_deadline, for a role with no right on its schema. Only the language's own functions look at it.
+      case when strpos(arms, 'secateur_cel.') > 0 then $limit$
+  if coalesce(nullif(current_setting('secateur.deadline', true), '')::double precision, 0) < date_part('epoch', statement_timestamp()) then
+    perform set_config('secateur.deadline', (date_part('epoch', clock_timestamp()) + 0.25)::text, true);
+  end if;$limit$ end,
+      (select string_agg(format('  might%s := %L::jsonb @> (%s);', place.nth, leaves -> places[place.nth], places[place.nth]), chr(10))
+         from generate_subscripts(places, 1) as place (nth)),
+      arms,
+      '  return null;',
+      'end'));
+end
+$$;

@@ -12,7 +12,7 @@ from beds.procrastinate import Procrastinate
 from beds.river import River
 
 from secateur.engines.foreign.installing import install_queue
-from secateur.engines.loading import find_installation, open_engine
+from secateur.engines.loading import find_installation, find_queues, open_engine
 from secateur.errors import Conflict
 from secateur.looking.listing import read_search
 from secateur.open_queue import OpenQueue
@@ -119,10 +119,12 @@ async def test_a_record_is_swept_in_its_queue_though_another_has_an_app_of_that_
 
 async def test_an_own_queue_that_nobody_uses_is_left_out(database: Database) -> None:
     """It is there only because its tables were installed with the ledger. It comes with its first function."""
+    assert [each.name for each in await find_queues(database)] == ["pgqueuer", "procrastinate", "river"]
     assert (await open_engine(database)).name == "pgqueuer + procrastinate + river"
     assert (await open_engine(database, name="native")).name == "native"
     await database.execute("select secateur.enqueue('billing', 'sync', '{}')")
     assert (await open_engine(database)).name == "native + pgqueuer + procrastinate + river"
+    assert [each.name for each in await find_queues(database)] == ["native", "pgqueuer", "procrastinate", "river"]
 
 
 async def test_the_names_of_the_only_queue_stay_bare(embedded_url: str) -> None:

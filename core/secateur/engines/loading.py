@@ -15,6 +15,7 @@ from secateur.engines.base import Source
 from secateur.engines.foreign.discovery import installations
 from secateur.engines.foreign.file import engine_files
 from secateur.errors import DatabaseError, NotInstalled, UsageError
+from secateur.ledger.ledger import Cancelling
 from secateur.postgres.database import Database
 
 if TYPE_CHECKING:
@@ -71,7 +72,11 @@ def problem_of_run_id(engine: str | None, run_id: str) -> str | None:
 
 
 async def find_queues(database: Database, replica: Database | None = None) -> list[FoundQueue]:
-    """Every queue in the database that is known, registered engines first. Nothing is written."""
+    """Every queue in the database that is known, registered engines first. Nothing is written.
+
+    secateur's own is left out while it has no function and secateur is installed for another one: then its tables are
+    there for the ledger's sake.
+    """
     found: list[FoundQueue] = []
     for name, engine in registered().items():
         source = engine(database, replica)
@@ -79,8 +84,12 @@ async def find_queues(database: Database, replica: Database | None = None) -> li
             found.append(FoundQueue(source, name, "secateur" if name == OWN else None, await source.detect()))
         except NotInstalled:
             continue
-    others = await installations(database)
-    return [*found, *await _queues_of_others(database, replica, others)] if others else found
+    if not (others := await installations(database)):
+        return found
+    of_others = await _queues_of_others(database, replica, others)
+    if any(isinstance(each.source, Cancelling) for each in of_others):
+        found = [each for each in found if each.engine != OWN or not await _is_unused(each.source)]
+    return [*found, *of_others]
 
 
 async def _queues_of_others(
@@ -118,8 +127,7 @@ async def find_installation(database: Database, name: str) -> Installation:
 
 
 async def open_engine(database: Database, replica: Database | None = None, name: str | None = None) -> Source:
-    """The queue of that name or, without a name, all that there are as one: see `secateur.engines.several`. Without a
-    name, secateur's own queue is left out while it has no function and secateur is installed for another one.
+    """The queue of that name or, without a name, all that `find_queues` finds as one: see `secateur.engines.several`.
 
     Raises `NotInstalled` where there is none, `UsageError` where the name is no engine's or means several queues, and
     `DatabaseError`.
@@ -142,14 +150,11 @@ async def open_engine(database: Database, replica: Database | None = None, name:
     if name is not None:
         names = ", ".join(each.name for each in chosen)
         raise UsageError(f"{database.description} has several queues of {name}: choose one with --engine ({names})")
-    from secateur.engines.foreign.engine import ForeignEngine
     from secateur.engines.several import several
 
     own = next((each.source for each in chosen if each.engine == OWN), None)
     others = [each.source for each in chosen if each.source is not own]
-    if own is not None and any(isinstance(each, ForeignEngine) for each in others) and await _is_unused(own):
-        own = None
-    return several(own, others) if own is not None or len(others) > 1 else others[0]
+    return several(own, others)
 
 
 async def _is_unused(own: Source) -> bool:

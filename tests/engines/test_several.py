@@ -7,12 +7,15 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from beds.absurd import Absurd
 from beds.procrastinate import Procrastinate, ProcrastinateElsewhere
 from beds.river import River
 
 from secateur.cel import compile as compile_filter
+from secateur.engines.listing import list_queues
 from secateur.engines.loading import find_queues, open_engine
 from secateur.errors import NotFound, NotInstalled, RequestError, Unsupported, UsageError
 from secateur.looking.listing import read_search
@@ -165,3 +168,25 @@ def test_the_command_line_sees_them_all(full: Database, embedded_url: str) -> No
     assert cli(embedded_url, "preview", "--engine", "river", "--app", "mail", "--if", ACME)["matched"] == 10
     assert "several queues have an app 'mail'" in cli(embedded_url, "preview", "--app", "mail", code=2)
     assert "known engines:" in cli(embedded_url, "depth", "--engine", "sidekiq", code=2)
+
+
+@pytest.mark.skipif(Absurd.missing is not None, reason=str(Absurd.missing))
+async def test_one_that_may_not_be_read_hides_no_other_of_its_kind(embedded_url: str) -> None:
+    """The queues of this kind are in a table of their own, which takes a right to read."""
+    async with Database.connect(embedded_url) as database:
+        await Absurd(embedded_url).install()
+        await database.execute("alter schema absurd rename to locked_away")
+        await Absurd(embedded_url).install()
+        role = f"narrow_{uuid4().hex}"
+        await database.execute(f"create role {role} login")
+        try:
+            await database.execute(f"grant usage on schema absurd to {role}")
+            await database.execute(f"grant select on all tables in schema absurd to {role}")
+            async with Database.connect(embedded_url.replace("//postgres", f"//{role}", 1)) as narrow:
+                found = {each.name: each for each in await list_queues(narrow)}
+        finally:
+            await database.execute(f"drop owned by {role}; drop role {role}")
+    assert found["absurd"].backlog == 0
+    locked = found["absurd:locked_away"]
+    assert (locked.backlog, locked.capabilities.watch) == (None, False)
+    assert any("permission denied" in each for each in locked.missing)

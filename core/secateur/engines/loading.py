@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from secateur.engines.base import Source
 from secateur.engines.foreign.discovery import installations
 from secateur.engines.foreign.file import engine_files
-from secateur.errors import DatabaseError, NotInstalled, UsageError
+from secateur.errors import DatabaseError, NotInstalled, PermissionDenied, UsageError
 from secateur.ledger.ledger import Cancelling
 from secateur.postgres.database import Database
 
@@ -75,16 +75,22 @@ async def find_queues(database: Database, replica: Database | None = None) -> li
     """Every queue in the database that is known, registered engines first. Nothing is written.
 
     secateur's own is left out while it has no function and secateur is installed for another one: then its tables are
-    there for the ledger's sake.
+    there for the ledger's sake. What this role may not read is left out as well, unless there is nothing else: then it
+    raises `PermissionDenied`.
     """
     found: list[FoundQueue] = []
+    refused: PermissionDenied | None = None
     for name, engine in registered().items():
         source = engine(database, replica)
         try:
             found.append(FoundQueue(source, name, "secateur" if name == OWN else None, await source.detect()))
         except NotInstalled:
             continue
+        except PermissionDenied as error:  # this role may be there for another queue alone
+            refused = error
     if not (others := await installations(database)):
+        if refused is not None and not found:
+            raise refused
         return found
     of_others = await _queues_of_others(database, replica, others)
     if any(isinstance(each.source, Cancelling) for each in of_others):

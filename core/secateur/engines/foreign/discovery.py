@@ -9,7 +9,7 @@ from typing import Any
 
 from secateur.engines.foreign.file import EngineFile, engine_files
 from secateur.engines.foreign.installation import Installation
-from secateur.errors import DatabaseError
+from secateur.errors import DatabaseError, PermissionDenied, Unreachable
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
 
@@ -28,6 +28,8 @@ async def installations(database: Database) -> list[Installation]:
     for file in engine_files().values():
         try:
             found += [installation async for installation in _detected(database, file, server)]
+        except Unreachable:
+            raise
         except DatabaseError as error:
             logger.warning("looking for queues of %s failed: %s", file.engine, error)
     for each in found:
@@ -39,7 +41,12 @@ async def installations(database: Database) -> list[Installation]:
 async def _detected(database: Database, file: EngineFile, server: int) -> AsyncIterator[Installation]:
     for row in await database.fetch(file.statements["detect"], repeatable=True):
         found = installation_of(file, row, server)
-        yield await _looked_at(database, found) if found.is_usable else found
+        if found.is_usable:
+            try:
+                found = await _looked_at(database, found)
+            except PermissionDenied:  # such as for its list of queues: others of its kind may be readable
+                found = replace(found, unread=[found.schema])
+        yield found
 
 
 async def _looked_at(database: Database, installation: Installation) -> Installation:

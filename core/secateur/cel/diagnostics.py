@@ -10,6 +10,9 @@ from typing import Literal
 from secateur.cel.syntax.ast import Span
 from secateur.errors import Problem, RequestError, SecateurError
 
+LONGEST_EXCERPT = 160
+"""Characters of a line that are shown. A generated expression may have thousands on one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fix:
@@ -44,9 +47,8 @@ class Diagnostic:
     """The edit that the suggestion describes."""
 
     def excerpt(self, source: str) -> str:
-        """The line of the source, with carets under the place."""
-        line = source.split("\n")[self.line - 1].rstrip("\r")
-        begin = self.column - 1
+        """The line of the source, or of a long one what is around the place; with carets under it."""
+        line, begin = _around(source.split("\n")[self.line - 1].rstrip("\r"), self.column - 1)
         padding = "".join("\t" if character == "\t" else " " * _width(character) for character in line[:begin])
         marked = line[begin : begin + self.span.end - self.span.start]
         return f"{line}\n{padding}{'^' * max(1, sum(map(_width, marked)))}"
@@ -56,6 +58,16 @@ class Diagnostic:
         place = "\n".join(f"  {line}" for line in self.excerpt(source).split("\n"))
         hint = f"\n  {self.suggestion}" if self.suggestion else ""
         return f"{self.line}:{self.column}: {self.severity}: {self.message}\n{place}{hint}"
+
+
+def _around(line: str, begin: int) -> tuple[str, int]:
+    """The part of a line that is shown, and where the place begins in it."""
+    if len(line) <= LONGEST_EXCERPT:
+        return line, begin
+    start = max(0, min(begin - LONGEST_EXCERPT // 2, len(line) - LONGEST_EXCERPT))
+    end = start + LONGEST_EXCERPT
+    before, after = "…" if start else "", "…" if end < len(line) else ""
+    return f"{before}{line[start:end]}{after}", begin - start + len(before)
 
 
 def _width(character: str) -> int:

@@ -62,6 +62,19 @@ def test_problems_are_for_the_request() -> None:
     assert str(caught.value) == "if: `=` is not a comparison"
 
 
+@pytest.mark.parametrize("before", [0, 1, 100, 400])
+def test_of_a_long_line_only_what_is_around_the_place_is_shown(before: int) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        compile("true || " * before + "event.data.x = 1" + " || true" * 200)
+    excerpt = caught.value.problems[0].excerpt
+    assert excerpt is not None
+    line, carets = excerpt.split("\n")
+    assert len(line) <= 162
+    assert line[carets.index("^")] == "="
+    assert line.startswith("…") is (before >= 100)
+    assert line.endswith("…")
+
+
 def test_searches_may_read_what_changes() -> None:
     source = "run.status == 'queued' && run.attempt > 1 && has(run.scheduled_for)"
     compiled = compile(source, SEARCH)

@@ -20,9 +20,11 @@ from screenshots import others
 from screenshots.camera import Camera, console
 from screenshots.incident import seed
 from secateur.engines.native.engine import NativeEngine
+from secateur.ledger.proposals import Proposals
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.postgres.embedded import EmbeddedPostgres
+from secateur.requests import CancellationRequest
 from secateur.schema import install
 from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.history.screen import HistoryScreen
@@ -38,6 +40,8 @@ COLOURS = {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
 SIZES = ((80, 24), (120, 36))
 SUBJECTS = ("tour", "story", "others")
 CONDITION = "event.data.vendor_id == 'acme_inc'\n&& event.data.amount > 100"
+PROPOSED = {"app_id": "billing", "function_id": "vendor-syncs", "if": "event.data.vendor_id == 'globex'"}
+REASONING = "globex revoked its key at 02:10: each of its runs fails three times before it gives up"
 MISTAKE = "event.data.vendor_id == 'acme_inc'\n&& evnt.data.amount > 100"
 
 
@@ -53,6 +57,8 @@ async def look_around(camera: Camera) -> None:
     await camera.take("times")
     await press("escape", "5")
     await camera.until(lambda: isinstance(camera.app.screen, RunsScreen))
+    await press("s", "o")
+    await camera.shows("queued", "oldest first")
     await camera.at_leisure("acme_inc")
     await camera.take("runs")
     await press("enter")
@@ -62,6 +68,12 @@ async def look_around(camera: Camera) -> None:
     await press("escape", "escape", "colon")
     await camera.type("vend")
     await camera.take("palette")
+    await press("escape", "ctrl+o")
+    await camera.shows("pg-staging")
+    await camera.take("contexts")
+    await press("escape", "question_mark")
+    await camera.shows("you are here")
+    await camera.take("help")
     await press("escape")
 
 
@@ -114,6 +126,21 @@ async def tour(camera: Camera) -> None:
     await press("y")
     await camera.shows("↺ restoring ━")
     await camera.take("history-restoring")
+    await decide(camera)
+
+
+async def decide(camera: Camera) -> None:
+    """What somebody without the right to commit proposed, reviewed by somebody who has it."""
+    queue = camera.app.session.queue
+    await Proposals(camera.app.session.database, queue.cancellations).propose(
+        CancellationRequest.parse(PROPOSED), author="triage", source="mcp", reasoning=REASONING
+    )
+    await camera.until(lambda: camera.app.proposals)
+    await camera.pilot.press("colon")
+    await camera.type("proposal")
+    await camera.pilot.press("enter")
+    await camera.shows("proposed by", "exact")
+    await camera.take("proposal")
 
 
 async def story(camera: Camera) -> None:

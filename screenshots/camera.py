@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import io
 import re
 import sys
@@ -16,15 +17,43 @@ import resvg_py
 from PIL import Image
 from textual.pilot import Pilot
 
+from secateur.cli.opening import Place
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
+from secateur.settings import Context, Settings
 from secateur_tui.app import ConsoleApp
+from secateur_tui.contexts import ConfiguredContexts
 from secateur_tui.session import Session
 from secateur_tui.themes import DARK
 
 FONTS = "/usr/share/fonts/truetype/dejavu"
 PATIENCE_SECONDS = 180.0
-LEISURE_SECONDS = 8.0
+LEISURE_SECONDS = 30.0
+CONTEXTS = {
+    "prod": {"database": "postgresql://pg-3/queue", "production": True},
+    "staging": {"database": "postgresql://pg-staging/queue"},
+    "reporting": {"database": "postgresql://pg-9/queue", "read_only": True},
+}
+"""What the configuration would name; none but the first is gone to."""
+
+
+_DOTTED_TEXT = re.compile(
+    r'(<text [^>]*?)x="([\d.]+)"([^>]*?)textLength="([\d.]+)"([^>]*>)([^<]*[\u2800-\u28ff][^<]*)</text>'
+)
+_LIKE = re.compile("[\u2801-\u28ff]+|[^\u2801-\u28ff]+")
+
+
+def _in_cells(found: re.Match[str]) -> str:
+    """Braille has another width than the font's other characters, so each stretch of either gets its own place."""
+    begin, x, between, length, end, text = found.groups()
+    text = html.unescape(text)
+    cell = float(length) / len(text)
+    return "".join(
+        f'{begin}x="{float(x) + part.start() * cell:.1f}"{between}textLength="{len(part[0]) * cell:.1f}"{end}'
+        f"{html.escape(part[0])}</text>"
+        for part in _LIKE.finditer(text)
+        if part[0].strip()
+    )
 
 
 class Camera:
@@ -77,6 +106,7 @@ class Camera:
         svg = self.app.export_screenshot(title="secateur")
         svg = svg.replace("<text ", '<text xml:space="preserve" ')
         svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+        svg = _DOTTED_TEXT.sub(_in_cells, svg)
         return svg.replace("Fira Code", "DejaVu Sans Mono")
 
     def _png(self, svg: str) -> bytes:
@@ -107,6 +137,8 @@ async def console(
 ) -> None:
     """Start a console of that size over the queue, and take what is wanted of it."""
     session = Session(database=database, queue=queue, author="nadia", context="prod")
-    app = ConsoleApp(session, theme=DARK.name)
+    settings = Settings(contexts={name: Context.model_validate(each) for name, each in CONTEXTS.items()})
+    contexts = ConfiguredContexts(Place(settings, settings.target(context="prod")))
+    app = ConsoleApp(session, theme=DARK.name, contexts=contexts)
     async with app.run_test(size=size) as pilot:
         await what(Camera(app, pilot, directory))

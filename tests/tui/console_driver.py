@@ -21,6 +21,7 @@ from textual.widget import Widget
 from patience import PATIENCE
 from secateur.postgres.database import Database
 from secateur_tui.app import ConsoleApp
+from secateur_tui.frame.depth_plot import DepthPlot
 from secateur_tui.frame.question import QuestionScreen
 from secateur_tui.queues.detail import DepthDetail
 from secateur_tui.review.screen import FRESH_SECONDS, CommitButton
@@ -238,10 +239,11 @@ class Console:
 
     @property
     def _without_plots(self) -> str:
-        """The screen, blank where Queues shows plots of the last minutes."""
+        """The screen, blank where it shows plots of the last minutes."""
         lines = self.text.splitlines()
-        for detail in self.app.screen.query(DepthDetail):
-            region = detail.region if detail.display else Region()
+        screen = self.app.screen
+        for plotted in (*screen.query(DepthDetail), *screen.query(DepthPlot), *screen.query("#plots")):
+            region = plotted.region if plotted.display else Region()
             lines[region.y : region.bottom] = [""] * region.height
         return "\n".join(lines) + "\n"
 

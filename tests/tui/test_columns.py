@@ -7,6 +7,7 @@ from rich.cells import cell_len
 
 from secateur.words.tables import EXTRA, Column
 from secateur_tui.frame.columns import Cell, lay_out_cells
+from secateur_tui.frame.fields import field_column
 from secateur_tui.queues.depth_rows import COLUMNS
 
 NUMBERS = {column.key: Cell("1,234,567") for column in COLUMNS if column.key != "name"}
@@ -46,3 +47,9 @@ def test_columns_do_not_jump_when_a_number_gets_shorter() -> None:
     before = lay_out_cells(columns, [{"a": Cell("10,000"), "b": Cell("1")}], 40, widest)
     after = lay_out_cells(columns, [{"a": Cell("9"), "b": Cell("1")}], 40, widest)
     assert before.layout.widths == after.layout.widths
+
+
+@pytest.mark.parametrize(("values", "right"), [([1, 22.5], True), ([1, "x"], False), ([True], False), ([], False)])
+def test_figures_of_events_are_aligned(values: list[object], right: bool) -> None:
+    events = [{"data": {"amount": value}} for value in values]
+    assert field_column(("data", "amount"), 1, [*events, {"data": {}}]).right is right

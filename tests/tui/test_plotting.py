@@ -10,8 +10,9 @@ from secateur.looking.history import Point, Series
 from secateur.runs import FunctionDepth, Scope
 from secateur.samples import Mark, SampleGap, SampleSteps
 from secateur.words.charts import area, dotted_area
+from secateur_tui.frame.depth_plot import _range_back_to
+from secateur_tui.frame.plots import Plots, gap_lines, growth_line
 from secateur_tui.frame.plotting import TimeColumns, compact, nice_top
-from secateur_tui.queues.plots import Plots, gap_lines, growth_line
 from secateur_tui.queues.trends import STEP_SECONDS, Trends
 
 NOW = datetime(2026, 11, 27, 3, 0, tzinfo=UTC)
@@ -90,6 +91,25 @@ def test_what_was_done_stands_under_its_time() -> None:
     line = plots.marks().plain[6:]
     assert line.index("✂") == plots.columns.of(NOW - timedelta(minutes=5))
     assert line.index("▲") == plots.columns.of(NOW - timedelta(minutes=10))
+
+
+def test_other_moments_stand_beside_what_was_done() -> None:
+    at = NOW - timedelta(minutes=3)
+    plots = Plots.of(series([]), 66, UTC)
+    assert plots.marks([(at, "●"), (NOW - timedelta(hours=1), "✓")]).plain[6:].strip() == "●"
+    assert plots.marks([(at, "●")]).plain[6:].index("●") == plots.columns.of(at)
+
+
+def test_a_plot_is_brightest_at_its_top() -> None:
+    lines = Plots.of(series([point(number, 100) for number in range(60)]), 66, UTC).depth(6)
+    looks = [str(line.spans[-1].style) for line in lines]
+    assert list(dict.fromkeys(looks)) == ["$secondary", "$secondary 80%", "$secondary 60%"]
+
+
+def test_a_moment_is_not_at_the_edge_of_its_plot() -> None:
+    assert _range_back_to(NOW - timedelta(minutes=10), NOW) == "15m"
+    assert _range_back_to(NOW - timedelta(minutes=14, seconds=50), NOW) == "2h"
+    assert _range_back_to(NOW - timedelta(days=30), NOW) == "48h"
 
 
 def test_a_gap_says_why_nothing_is_known() -> None:

@@ -330,7 +330,7 @@ class ConsoleApp(LiveApp):
 
     def action_contexts(self) -> None:
         if entries := self._other_contexts:
-            self._offer(entries, "Go to another database", "its name")
+            self._offer(entries, f"From {self.session.context or self.session.where} to another database", "its name")
         else:
             self.notify("The configuration has no other context to go to.", markup=False)
 

@@ -44,6 +44,22 @@ TONES = {
 }
 """What a text means → how it looks, in Textual's style notation; see `Content` and `LineTable`."""
 
+_STRENGTHS = (" 60%", " 80%", "")
+PLOT_SHADES = len(_STRENGTHS)
+"""Of each colour of a plot, from the bottom to the top. With 16 colours they are one."""
+
+
+def shaded(tone: str, shade: int) -> str:
+    """The tone of that part of a plot; shade 0 is the bottom."""
+    return f"{tone}-{shade}"
+
+
+TONES |= {
+    shaded(tone, shade): TONES[tone] + strength
+    for tone in ("chart-main", "chart-in", "chart-out", "chart-danger")
+    for shade, strength in enumerate(_STRENGTHS)
+}
+
 SYNTAX = {
     "string": "$success",
     "number": "$syntax-number",

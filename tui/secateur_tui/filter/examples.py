@@ -190,8 +190,9 @@ class Examples(LineTable):
         if not self._examples:
             self.show_lines(toned((self.why_none, "quiet")), [])
             return
+        events = [each.run.event for each in self._found]
         columns = [
-            *(field_column(path, 30 - index) for index, path in enumerate(self._paths)),
+            *(field_column(path, 30 - index, events) for index, path in enumerate(self._paths)),
             *([Column("missed", "kept out by", right=False, shrinks_to=12, rank=5)] if self._has_near_misses else []),
             *([_FUNCTION] if self._with_function else []),
             *(_OF_ENDED if self._ended else [Column("started", "started", rank=15)]),

@@ -25,9 +25,12 @@ def look_up(event: Any, path: Path) -> Any:
     return event
 
 
-def field_column(path: Path, rank: int) -> Column:
+def field_column(path: Path, rank: int, events: Iterable[Any]) -> Column:
+    """Figures are aligned at the right, if all that the events have there are some."""
     name = ".".join(path)
-    return Column(name, name, path[-1], right=False, minimum=6, shrinks_to=6, rank=rank)
+    found = [value for event in events if (value := look_up(event, path)) is not MISSING]
+    right = bool(found) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
+    return Column(name, name, path[-1], right=right, minimum=6, shrinks_to=6, rank=rank)
 
 
 def field_cell(event: Any, path: Path, *, missing: Cell) -> Cell:

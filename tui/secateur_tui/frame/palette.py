@@ -24,6 +24,8 @@ from secateur_tui.themes import toned
 _KIND_WIDTH = 11
 _KEY_WIDTH = 10
 _FOUND = "underline"
+_HIGHEST, _FRAME = 24, 5
+"""Lines of the palette at most, and those beside its entries. They stay as many while letters are typed."""
 _MOST = 500
 """Entries shown at once; whoever wants another types one more letter."""
 
@@ -63,7 +65,9 @@ class PaletteScreen(Dialog[Entry | None]):
         yield KeyBar()
 
     def on_mount(self) -> None:
-        self.query_one("#palette").border_title = self._title
+        panel = self.query_one("#palette")
+        panel.border_title = Content(self._title)
+        panel.styles.max_height = min(_HIGHEST, len(self._entries) + _FRAME)
         self.query_one("#wanted").focus()
         self.call_after_refresh(self._list)
 

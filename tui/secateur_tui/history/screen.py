@@ -14,7 +14,6 @@ from uuid import UUID
 
 from textual import events, on, work
 from textual.app import ComposeResult
-from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
@@ -23,14 +22,18 @@ from secateur.errors import SecateurError
 from secateur.ledger.steps import Unrestored
 from secateur.looking.aftermath import Aftermath, leaves_arrivals, still_arriving
 from secateur.looking.postmortem import postmortem, write
+from secateur.runs import Scope
 from secateur.states import Kind, State
 from secateur.words.figures import rate
 from secateur.words.lines import one_line
 from secateur_tui.frame.aftermath_line import AlsoWanted
 from secateur_tui.frame.columns import lay_out_cells
+from secateur_tui.frame.depth_plot import DepthAround
 from secateur_tui.frame.line_table import LineTable, TableRow
 from secateur_tui.frame.place import PlaceScreen, key_of
+from secateur_tui.frame.plots import SIGNS
 from secateur_tui.frame.question import Choice, QuestionScreen
+from secateur_tui.frame.rule import Rule
 from secateur_tui.history import details as history_details
 from secateur_tui.history import rows as history_rows
 from secateur_tui.history.undoing import stop_question, undo_label, undo_question
@@ -46,6 +49,8 @@ _SHOWN = 100
 
 NEWS_FOR = timedelta(hours=1)
 """How long after a commit the place asks whether matching runs still arrive."""
+
+_LEGEND = f"{SIGNS['commit']} commit · {SIGNS['undo']} undo"
 
 _EMPTY = """\
 No cancellation yet.
@@ -114,23 +119,29 @@ class HistoryScreen(PlaceScreen):
         self._table = HistoryTable()
         self._empty = Static("asking the database…", id="empty", markup=False)
         self._said = Static(id="said", markup=False)
-        self._detail = Static(id="detail", classes="panel", markup=False)
-        self._panel = Vertical(self._table, self._empty, id="history", classes="panel")
+        self._rule = Rule("History", id="history")
+        self._detail_rule = Rule(id="detail-rule")
+        self._detail = Static(id="detail", markup=False)
+        self._queue = DepthAround(session, id="queue-then")
 
     def content(self) -> ComposeResult:
-        yield self._panel
+        yield self._rule
+        yield self._table
+        yield self._empty
         yield Input(
             placeholder="part of an app, function, author, reason, state or condition",
             id="find",
             compact=True,
         )
         yield self._said
+        yield self._detail_rule
         yield self._detail
+        yield self._queue
 
     def on_mount(self) -> None:
-        self._panel.border_title = "History"
         self.query_one("#find").display = False
-        self._detail.display = self._said.display = False
+        self._said.display = False
+        self._show_parts()
         self._table.display = False
         self.watch(self.app, "feed", self._follow)
         if self._all:
@@ -156,7 +167,7 @@ class HistoryScreen(PlaceScreen):
     def _stale(self, message: str) -> None:
         self._table.add_class("stale")
         self._detail.add_class("stale")
-        self._panel.border_subtitle = Content(one_line(message))
+        self._rule.note(one_line(message))
 
     def _show(self) -> None:
         table, empty = self._table, self._empty
@@ -167,7 +178,7 @@ class HistoryScreen(PlaceScreen):
         table.remove_class("stale")
         self._detail.remove_class("stale")
         open_ = sum(history_rows.is_under_way(each) for each in self._all)
-        self._panel.border_subtitle = Content(f"{len(self._all)} listed · {open_} under way" if self._all else "")
+        self._rule.note(f"{len(self._all)} listed · {open_} under way" if self._all else "")
         table.show(found, self._feed)
         if self._selected is not None:
             table.move_to(self._selected)
@@ -184,14 +195,33 @@ class HistoryScreen(PlaceScreen):
     @on(LineTable.Moved)
     def _show_detail(self) -> None:
         detail, cancellation = self._detail, self.chosen
-        detail.display = cancellation is not None
+        self._show_parts()
         if cancellation is not None:
-            detail.border_title = Content(f"{history_rows.scope_text(cancellation)}  {cancellation.id}")
+            name = toned((history_rows.scope_text(cancellation), "strong"), (f"  {cancellation.id}", "quiet"))
+            self._detail_rule.show(name)
             left = self._left_by(cancellation)
             trouble = self.session.queue.cancellations.trouble_of(cancellation.id)
             now, arriving = self._feed.now(), self._arriving(cancellation)
             detail.update(history_details.details(cancellation, now, left, trouble, arriving))
         self.refresh_bindings()
+
+    def _show_parts(self) -> None:
+        """All that is known of the chosen one and, where there is room as well, its queue before and since."""
+        chosen = self.chosen
+        self._detail.display = self._detail_rule.display = chosen is not None
+        if chosen is None:
+            self._queue.display = False
+            self._queue.rest()
+        else:
+            scope, at = Scope(chosen.app_id, chosen.function_id), chosen.created_at
+            self._queue.show(scope, at, self._feed.now(), [(at, SIGNS["commit"])], _LEGEND)
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        self._show_parts()
+
+    def on_screen_suspend(self) -> None:
+        self._queue.rest()
 
     def _arriving(self, cancellation: Cancellation) -> Content | None:
         """That newer runs still match, and the key that takes those too."""

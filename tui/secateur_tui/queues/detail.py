@@ -10,34 +10,27 @@ from dataclasses import dataclass
 from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
-from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
 from secateur.errors import SecateurError
-from secateur.looking.history import Series
 from secateur.looking.suggestions import Suggestions
 from secateur.runs import FunctionDepth, Scope
 from secateur.words.lines import one_line
+from secateur_tui.frame.depth_plot import DepthPlot
 from secateur_tui.frame.hot_rows import View
 from secateur_tui.frame.hot_table import HotTable, How
+from secateur_tui.frame.plots import growth_line
 from secateur_tui.frame.rule import Rule
-from secateur_tui.queues.plots import Plots, gap_lines, growth_line
-from secateur_tui.session import Session, pause_after
-from secateur_tui.terminal import has_braille
+from secateur_tui.session import Session
 from secateur_tui.themes import toned
 
-_REST_SECONDS = 0.3
-"""The cursor rests before its row is looked up."""
 _SUGGEST_AFTER_SECONDS = 1.0
 """It rests for longer before values are compared, which takes up to two seconds of the database's time."""
-_PLOT_EVERY_SECONDS = 5.0
 _SUGGESTED_FOR_SECONDS = 60.0
 _FEWEST_RUNS = 10
 """Of fewer runs nothing stands out."""
 _OF_QUEUE = " Choose one of its apps: how deep\n it was and what stands out in it\n are shown here."
-_RATES_FROM_HEIGHT = 9
-"""Lines from which what comes in and goes out has plots of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +56,16 @@ class DepthDetail(Vertical):
         self._session = session
         self._scope: Scope | None = None
         self._queued = 0
-        self._series: Series | None = None
         self._found: dict[Scope, _Found] = {}
-        self._is_worst = self._of_queue = False
+        self._of_queue = False
+        self._plot = DepthPlot(session, id="plot")
         self._is_followed = False
         """Somebody looks at it: it asks the database now and then."""
 
     def compose(self) -> ComposeResult:
         yield Rule(id="chosen")
         with Horizontal():
-            yield Static(id="plot", markup=False)
+            yield self._plot
             with Vertical(id="stands-out"):
                 yield Static(id="stands-out-not", markup=False)
                 yield HotTable()
@@ -80,7 +73,7 @@ class DepthDetail(Vertical):
     def on_mount(self) -> None:
         reader = self._session.queue.reader
         self.query_one("#stands-out").display = reader.can_suggest
-        self.set_class(not reader.history.is_kept, "-no-history")
+        self.set_class(not self._plot.is_kept, "-no-history")
 
     def follow(self, scope: Scope | None, depth: FunctionDepth | None, *, is_worst: bool) -> None:
         """The cursor is on this row, or its figures are new. A depth without a scope is that of a whole queue."""
@@ -88,37 +81,21 @@ class DepthDetail(Vertical):
         self._scope, self._of_queue = scope, scope is None and depth is not None
         changed = (self._scope, self._of_queue) != before
         self._queued = depth.queued if depth is not None else 0
-        self._is_worst = is_worst
+        self._plot.follow(
+            scope, tone="chart-danger" if is_worst else "chart-main", instead=_OF_QUEUE if self._of_queue else ""
+        )
         if changed:
-            self._series = None
-            self._draw()
+            self._head()
             self._show_found()
         if changed or not self._is_followed:
             self._is_followed = True
-            self._look()
             self._suggest()
 
     def rest(self) -> None:
         """Ask nothing until the next `follow`."""
         self._is_followed = False
-        self.workers.cancel_group(self, "plot")
+        self._plot.rest()
         self.workers.cancel_group(self, "suggest")
-
-    def on_resize(self) -> None:
-        self._draw()
-
-    @work(exclusive=True, group="plot")
-    async def _look(self) -> None:
-        scope, history = self._scope, self._session.queue.reader.history
-        if scope is None or not history.is_kept:
-            return
-        await asyncio.sleep(_REST_SECONDS)
-        while True:
-            began = time.monotonic()
-            with suppress(SecateurError):
-                self._series = await self._session.ask(history.series(scope))
-                self._draw()
-            await asyncio.sleep(pause_after(time.monotonic() - began, _PLOT_EVERY_SECONDS))
 
     @work(exclusive=True, group="suggest")
     async def _suggest(self) -> None:
@@ -136,40 +113,16 @@ class DepthDetail(Vertical):
                     self._show_found()
             await asyncio.sleep(_SUGGEST_AFTER_SECONDS)
 
-    def _draw(self) -> None:
-        plot = self.query_one("#plot", Static)
-        scope, series = self._scope, self._series
-        rule = self.query_one("#chosen", Rule)
-        if scope is None:
-            rule.show("")
-            plot.update(toned((_OF_QUEUE if self._of_queue else "", "quiet")), layout=False)
-            return
-        rule.show(one_line(str(scope)), *self._notes(series))
-        if not self._session.queue.reader.history.is_kept:
-            plot.update(toned((" This queue keeps no history.", "quiet")), layout=False)
-        elif series is None:
-            plot.update("", layout=False)
-        else:
-            plot.update(Content("\n").join(self._lines(series, plot.size.width, plot.size.height)), layout=False)
-
-    def _notes(self, series: Series | None) -> list[Content]:
-        """Since when it grows; in fewer words where there is less room."""
-        if series is None:
-            return []
-        until, zone = series.steps.until, self._session.zone
-        return [growth_line(series, until, zone, short=short) for short in (False, True)]
-
-    def _lines(self, series: Series, width: int, height: int) -> list[Content]:
-        plots = Plots.of(series, width, self._session.zone, fine=has_braille())
-        tone = "chart-danger" if self._is_worst else "chart-main"
-        gaps = gap_lines(series, self._session.zone, width)[-1:]
-        below = [plots.axis(), *gaps]
-        if height < _RATES_FROM_HEIGHT:
-            return [*plots.depth(max(1, height - len(below)), tone=tone), *below]
-        room = max(2, (height - len(below) - 1) // 4)
-        entering, leaving = plots.rates(room)
-        main = max(2, height - len(below) - 2 * room - 1)
-        return [*plots.depth(main, tone=tone), plots.marks(), *entering, *leaving, *below]
+    @on(DepthPlot.Learned)
+    def _head(self) -> None:
+        """The row's name and, in fewer words where there is less room, since when it grows."""
+        series, zone = self._plot.series, self._session.zone
+        notes = (
+            []
+            if series is None
+            else [growth_line(series, series.steps.until, zone, short=short) for short in (False, True)]
+        )
+        self.query_one("#chosen", Rule).show("" if self._scope is None else one_line(str(self._scope)), *notes)
 
     def _show_found(self) -> None:
         """The table of what stands out, or why there is none."""

@@ -19,9 +19,9 @@ from secateur.runs import Scope
 from secateur.samples import DEFAULT_RANGE, RANGES, Mark
 from secateur.words.lines import one_line
 from secateur_tui.frame.place import PlaceScreen
+from secateur_tui.frame.plots import SIGNS, Plots, gap_lines, growth_line, now_line
 from secateur_tui.frame.rule import Rule
 from secateur_tui.keymap import bindings_of
-from secateur_tui.queues.plots import SIGNS, Plots, gap_lines, growth_line, now_line
 from secateur_tui.session import Session, pause_after
 from secateur_tui.terminal import has_braille
 from secateur_tui.themes import toned
@@ -126,6 +126,7 @@ class TimelineScreen(PlaceScreen):
         zone = self.session.zone
         plots = Plots.of(series, width, zone, fine=has_braille())
         told = [growth_line(series, series.steps.until, zone), *gap_lines(series, zone, width)[-2:]]
+        told = [line for line in told if line]
         done = [self._done(mark) for mark in series.marks[-_MOST_LISTED:]]
         # The plots come first; what was done has what they leave, the newest of it.
         most = max(0, height - len(told) - _LEAST_OF_PLOTS)
@@ -133,7 +134,7 @@ class TimelineScreen(PlaceScreen):
         room = height - len(told) - len(done) - 5
         rates = max(1, room // 5)
         main = max(1, room - 2 * rates)
-        entering, leaving = plots.rates(rates)
+        entering, leaving = plots.rates(rates, named=False)
         return [
             self._head("queued", now_line(series)),
             *plots.depth(main),

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 from datetime import timedelta
 
 from textual.content import Content
 
+from secateur.engines.base import Verdict
 from secateur.errors import DatabaseError, SecateurError
 from secateur.looking.aftermath import STANDING_FOR
 from secateur.looking.timed_counting import Seen, count_along
 from secateur.looking.wording import of_several
 from secateur.requests import CancellationRequest
+from secateur.runs import Run
 from secateur_tui.review.figures import Figures
 from secateur_tui.session import Session
 from secateur_tui.themes import toned
@@ -31,6 +33,8 @@ class Gathering:
         """How far ahead the retention lets a window end."""
         self.several = Content("")
         """What the matches are made of, where that is not one thing."""
+        self.examples: Sequence[Run] = ()
+        """A few of the matching runs."""
 
     async def count(self, request: CancellationRequest) -> None:
         """Yields better and better figures, until the exact one is there or has failed."""
@@ -68,3 +72,10 @@ class Gathering:
             if radius.mixed is not None:
                 self.several = toned(("! not of one piece: ", "warn"), (of_several(radius.mixed) + "\n", "plain"))
                 self._changed()
+
+    async def some(self, request: CancellationRequest, most: int) -> None:
+        """A few of the runs themselves: a figure does not show that they are the right ones."""
+        with suppress(SecateurError):
+            counter = self._session.queue.reader.counter
+            self.examples = await self._session.ask(counter.examples(request, Verdict.MATCH, most))
+            self._changed()

@@ -51,6 +51,9 @@ take longer than `FRESH_SECONDS` until it repeats a key, and a connection may st
 
 _WIDEST_BAR = 60
 
+_EXAMPLES, _EXAMPLES_FROM_HEIGHT = 3, 30
+"""Matching runs that are shown, and lines of the window from which there is room for them."""
+
 _HEIGHTS = [(0, "-short"), (20, "-tall")]
 """From how many lines on which class of the stylesheet holds."""
 
@@ -112,8 +115,11 @@ class ReviewScreen(Dialog[None]):
         self._sentence = Static(id="sentence", markup=False)
         self._proportions = Static(id="proportions", markup=False)
         self._facts = Static(id="facts", markup=False)
+        self._examples = Static(id="such-as", markup=False)
         # All held here, not looked up: a count may come back while the screen is being taken down.
-        self._sheet = VerticalScroll(self._sentence, self._proportions, self._facts, id="sheet", can_focus=True)
+        self._sheet = VerticalScroll(
+            self._sentence, self._proportions, self._facts, self._examples, id="sheet", can_focus=True
+        )
         self._consent = Consent()
         self._panel = Vertical(self._sheet, self._consent, id="review", classes="panel")
 
@@ -128,6 +134,8 @@ class ReviewScreen(Dialog[None]):
         self.call_after_refresh(self._open)
         self._count()
         run_beside(self, "review-arrivals", self._gathered.what_arrives, self._asked)
+        if self.app.size.height >= _EXAMPLES_FROM_HEIGHT:
+            run_beside(self, "review-examples", self._gathered.some, self._asked, _EXAMPLES)
         run_beside(self, "review-blast", self._gathered.whether_of_one_piece, self._asked)
         self.set_interval(1.0, self._draw)
 
@@ -197,6 +205,7 @@ class ReviewScreen(Dialog[None]):
         tell(self._sentence, facts.sentence(self.session.context or self.session.where))
         tell(self._proportions, facts.proportions(min(_WIDEST_BAR, max(20, self.size.width - 8))))
         tell(self._facts, review_text.proposed(self._proposal) + self._gathered.several + facts.details())
+        tell(self._examples, review_text.such_as(self._gathered.examples, self._feed.now()))
         self._panel.border_title = "Review: standing" if self._request.standing else "Review"
         if self._step in (Step.OPENING, Step.READY):
             self._consent.ask_for(self._confirmation)
@@ -267,6 +276,7 @@ class ReviewScreen(Dialog[None]):
         # The database has better things to do now than to count.
         self.workers.cancel_group(self, "review-count")
         self.workers.cancel_group(self, "review-blast")
+        self.workers.cancel_group(self, "review-examples")
         # When the app has handled the message before.
         self.call_later(self.app.call_later, self._committing)
 

@@ -19,10 +19,13 @@ from secateur.ledger.wording import (
     what_runs_does,
 )
 from secateur.requests import CancellationRequest, RetryRequest
-from secateur.runs import Count, RunStatus
-from secateur.words.figures import about, duration, number, rate, runs
+from secateur.runs import Count, Run, RunStatus
+from secateur.words.figures import about, ago, duration, number, rate, runs
 from secateur.words.lines import one_line
+from secateur.words.tables import Column
 from secateur_tui.frame.bars import progress
+from secateur_tui.frame.columns import Cell, lay_out_cells
+from secateur_tui.frame.fields import field_cell, field_column, plain_fields
 from secateur_tui.history.details import terminating
 from secateur_tui.review.figures import Figures
 from secateur_tui.themes import toned
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from secateur.records import Cancellation
 
 _LABEL = 10
+_FIELDS, _EXAMPLE_WIDTH = 4, 96
+"""Of an example: how many fields of its event are shown, and how wide its line may be."""
 _PROGRESS = 12
 """Cells of the bar that shows how much of its time a count has taken."""
 _TAKEN, _KEPT, _ODD = "█", "░", "▚"
@@ -76,6 +81,30 @@ def proposed(proposal: ProposedCancellation | None) -> Content:
         *([toned(("who says: ", "quiet"), (one_line(proposal.reasoning), "plain"))] if proposal.reasoning else []),
     ]
     return Content("\n").join([*lines, Content(""), Content("")])
+
+
+def such_as(runs_: Sequence[Run], now: datetime) -> Content:
+    """Some of the runs, a line each, with the same fields of their events under one another."""
+    if not runs_:
+        return Content("")
+    events = [run.event for run in runs_]
+    paths = plain_fields(events, _FIELDS)
+    missing = Cell("(missing)", "warn")
+    columns = [
+        Column("label", " ", right=False, minimum=_LABEL - 2),
+        *(field_column(path, 20, events) for path in paths),
+    ]
+    columns.append(Column("came", "started"))
+    rows = [
+        {
+            "label": Cell("" if number_ else "such as", "quiet"),
+            "came": Cell(ago(run.started_at, now), "quiet"),
+            **{".".join(path): field_cell(run.event, path, missing=missing) for path in paths},
+        }
+        for number_, run in enumerate(runs_)
+    ]
+    layout = lay_out_cells(columns, rows, _EXAMPLE_WIDTH)
+    return Content("\n").join([layout.heading(), *map(layout.line, rows)])
 
 
 def pending(cancellation: Cancellation) -> Content:

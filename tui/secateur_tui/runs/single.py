@@ -23,6 +23,7 @@ from secateur.runs import UNFINISHED, Run, RunStatus
 from secateur.states import Kind
 from secateur.words.figures import ago, duration, number
 from secateur.words.lines import one_line
+from secateur_tui.frame.depth_plot import DepthAround
 from secateur_tui.frame.payload_tree import PayloadTree, Steps
 from secateur_tui.frame.place import PlaceScreen
 from secateur_tui.frame.question import Choice, QuestionScreen
@@ -31,11 +32,16 @@ from secateur_tui.keymap import Action, bindings_of
 from secateur_tui.runs.cancelling import cancel_one_run
 from secateur_tui.runs.details import life
 from secateur_tui.runs.questions import restore_question
+from secateur_tui.runs.table import SIGNS
 from secateur_tui.session import Feed, Session, pause_after
 from secateur_tui.themes import toned
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
+
+
+_QUEUED = "●"
+"""When the run came, in that plot."""
 
 
 class RunScreen(PlaceScreen):
@@ -78,6 +84,7 @@ class RunScreen(PlaceScreen):
         self._said = Static(id="run-why", markup=False)
         self._life = Static(markup=False)
         self._payload = PayloadTree(id="run-payload")
+        self._queue = DepthAround(session, id="run-queue")
         self._event_of: str | None = None
         """The run whose event is shown. It never changes, so what was folded stays so."""
 
@@ -88,10 +95,12 @@ class RunScreen(PlaceScreen):
             with VerticalScroll(id="run-life"):
                 yield self._life
             yield self._payload
+        yield self._queue
 
     def on_mount(self) -> None:
         self.query_one("#run-life").focus()
         self._said.update(toned(("asking the database…", "quiet")))
+        self._queue.display = False
         self._title()
         self.watch(self.app, "feed", self._follow)
         self._ask()
@@ -140,7 +149,28 @@ class RunScreen(PlaceScreen):
         if self._event_of != run.id:
             self._event_of = run.id
             self._payload.show(run.event)
+        self._plot_queue()
         self.refresh_bindings()
+
+    def _plot_queue(self) -> None:
+        """What its queue was like when it came and went."""
+        run = self._run
+        if run is None:
+            return
+        sign = SIGNS[run.status][0]
+        signs = [(run.started_at, _QUEUED), *([(run.finished_at, sign)] if run.finished_at else [])]
+        legend = f"{_QUEUED} it came" + (f" · {sign} {run.status}" if run.finished_at else "")
+        self._queue.show(run.scope, run.started_at, self._feed.now(), signs, legend)
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        self._plot_queue()
+
+    def on_screen_suspend(self) -> None:
+        self._queue.rest()
+
+    def on_screen_resume(self) -> None:
+        self._plot_queue()
 
     @property
     def _cancelled_by(self) -> Cancellation | None:

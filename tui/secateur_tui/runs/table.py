@@ -65,11 +65,12 @@ class RunTable(LineTable):
 
     def relist(self) -> None:
         hidden = {"function": not self._with_function, "status": not self._with_status}
-        present = plain_fields((run.event for run in self._found), _FIELDS)
+        events = [run.event for run in self._found]
+        present = plain_fields(events, _FIELDS)
         paths = list(dict.fromkeys(chain(self._read, present)))[:_FIELDS]
         columns = [
             *(each for each in _COLUMNS if not hidden.get(each.key)),
-            *([field_column(path, 20 - number) for number, path in enumerate(paths)] or [_EVENT]),
+            *([field_column(path, 20 - number, events) for number, path in enumerate(paths)] or [_EVENT]),
             _ID,
         ]
         rows = [self._row(run, paths) for run in self._found]

@@ -13,7 +13,7 @@ from secateur.looking.history import Series
 from secateur.words.charts import area, dotted_area
 from secateur.words.figures import duration, number, rate
 from secateur_tui.frame.plotting import TimeColumns, compact, mean, nice_top
-from secateur_tui.themes import toned
+from secateur_tui.themes import PLOT_SHADES, shaded, toned
 
 AXIS_WIDTH = 6
 """Cells at the left: a figure and the axis."""
@@ -23,6 +23,9 @@ SIGNS = {"commit": "✂", "stop": "■", "undo": "↺", "restore": "↺", "pause
 
 GROWTH = "▲"
 """Where the queue began to grow."""
+
+Sign = tuple[datetime, str]
+"""What else is marked under the plots, and when it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +48,29 @@ class Plots:
         """How many runs were queued: the most in each column."""
         return self._panel([point.queued for point in self.series.points], height, tone)
 
-    def rates(self, height: int) -> tuple[list[Content], list[Content]]:
-        """What came in and what went out each second, on one scale."""
+    def rates(self, height: int, *, named: bool = True) -> tuple[list[Content], list[Content]]:
+        """What came in and what went out each second, on one scale; `named` beside the axis."""
         entering = self._fold([point.in_per_second for point in self.series.points])
         leaving = self._fold([point.out_per_second for point in self.series.points])
         top = nice_top(max((value for value in (*entering, *leaving) if value is not None), default=0))
         return (
-            self._area(entering, height, top, "chart-in", "in/s"),
-            self._area(leaving, height, top, "chart-out", "out/s"),
+            self._area(entering, height, top, "chart-in", "in/s" if named else ""),
+            self._area(leaving, height, top, "chart-out", "out/s" if named else ""),
         )
 
     def axis(self) -> Content:
         """The times, under the plots."""
         return toned(("0└".rjust(AXIS_WIDTH), "quiet"), (self.columns.axis(self.zone), "quiet"))
 
-    def marks(self) -> Content:
-        """What was done, and when growth began, under the columns of their times."""
+    def marks(self, besides: Sequence[Sign] = ()) -> Content:
+        """What was done, when growth began, and the others, under the columns of their times."""
+        marked = [(mark.at, SIGNS.get(mark.action, "•")) for mark in self.series.marks]
+        if (since := self.series.growing_since) is not None:
+            marked.append((since, GROWTH))
         signs = [" "] * self.columns.count
-        for mark in self.series.marks:
-            if (column := self.columns.of(mark.at)) is not None:
-                signs[column] = SIGNS.get(mark.action, "•")
-        if (since := self.series.growing_since) is not None and (column := self.columns.of(since)) is not None:
-            signs[column] = GROWTH
+        for at, sign in (*marked, *besides):
+            if (column := self.columns.of(at)) is not None:
+                signs[column] = sign
         return toned((" " * AXIS_WIDTH, "quiet"), ("".join(signs), "warn"))
 
     def _fold(
@@ -90,7 +94,8 @@ class Plots:
         lines = []
         for row, line in enumerate((dotted_area if self.fine else area)(values, height, top)):
             label = (labels.get(row) or names.get(row, "")).rjust(AXIS_WIDTH - 1)
-            lines.append(toned((f"{label}{'┤' if row in labels else '│'}", "quiet"), (line, tone)))
+            shade = PLOT_SHADES * (height - row - 1) // height
+            lines.append(toned((f"{label}{'┤' if row in labels else '│'}", "quiet"), (line, shaded(tone, shade))))
         return lines
 
 

@@ -1,0 +1,160 @@
+"""How deep one queue was until now, as a plot that keeps itself up to date."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+
+from textual import work
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from secateur.errors import SecateurError
+from secateur.looking.history import Series
+from secateur.runs import Scope
+from secateur.samples import DEFAULT_RANGE, RANGES
+from secateur.words.lines import one_line
+from secateur_tui.frame.plots import Plots, Sign, gap_lines
+from secateur_tui.frame.rule import Rule
+from secateur_tui.session import Session, pause_after
+from secateur_tui.terminal import has_braille
+from secateur_tui.themes import toned
+
+_REST_SECONDS = 0.3
+"""The cursor rests before its row is looked up."""
+_EVERY_SECONDS = {"15m": 5.0, "2h": 10.0, "48h": 60.0}
+"""From one look to the next: the plot hardly moves sooner."""
+_AROUND_FROM_HEIGHT = 30
+"""Lines of the window from which there is room for it."""
+_RATES_FROM_HEIGHT = 9
+"""Lines from which what comes in and goes out has plots of its own."""
+
+
+class DepthPlot(Static):
+    """Shows the depth of the scope passed to `follow`. Posts `Learned` when there is another series."""
+
+    class Learned(Message):
+        """`series` is another one."""
+
+    def __init__(self, session: Session, *, id: str | None = None) -> None:
+        super().__init__(id=id, markup=False)
+        self._session = session
+        self._scope: Scope | None = None
+        self._range = DEFAULT_RANGE
+        self._signs: Sequence[Sign] = ()
+        self._tone = "chart-main"
+        self._instead = ""
+        self._looks = False
+        """Somebody looks at it: it asks the database now and then."""
+        self.series: Series | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the queue has a history at all."""
+        return self._session.queue.reader.history.is_kept
+
+    def follow(
+        self,
+        scope: Scope | None,
+        range_name: str = DEFAULT_RANGE,
+        *,
+        signs: Sequence[Sign] = (),
+        tone: str = "chart-main",
+        instead: str = "",
+    ) -> None:
+        """Show this scope from now on; `instead` is told where there is none. It asks the database now and then."""
+        asked = scope, range_name
+        others = asked != (self._scope, self._range)
+        shown = (*asked, signs, tone, instead)
+        if shown != (self._scope, self._range, self._signs, self._tone, self._instead):
+            self._scope, self._range, self._signs, self._tone, self._instead = shown
+            if others:
+                self.series = None
+            self._draw()
+        if others or not self._looks:
+            self._looks = True
+            self._look()
+
+    def rest(self) -> None:
+        """Ask nothing until the next `follow`."""
+        self._looks = False
+        self.workers.cancel_node(self)
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    @work(exclusive=True, group="plot")
+    async def _look(self) -> None:
+        scope, history = self._scope, self._session.queue.reader.history
+        if scope is None or not history.is_kept:
+            return
+        await asyncio.sleep(_REST_SECONDS)
+        while True:
+            began = time.monotonic()
+            with suppress(SecateurError):
+                self.series = await self._session.ask(history.series(scope, self._range))
+                self._draw()
+                self.post_message(self.Learned())
+            await asyncio.sleep(pause_after(time.monotonic() - began, _EVERY_SECONDS[self._range]))
+
+    def _draw(self) -> None:
+        series = self.series
+        if self._scope is None:
+            self.update(toned((self._instead, "quiet")), layout=False)
+        elif not self.is_kept:
+            self.update(toned((" This queue keeps no history.", "quiet")), layout=False)
+        elif series is None:
+            self.update("", layout=False)
+        else:
+            lines = self._lines(series, self.size.width, self.size.height)
+            self.update(Content("\n").join(lines), layout=False)
+
+    def _lines(self, series: Series, width: int, height: int) -> list[Content]:
+        plots = Plots.of(series, width, self._session.zone, fine=has_braille())
+        below = [plots.axis(), *gap_lines(series, self._session.zone, width)[-1:]]
+        marks = [plots.marks(self._signs)]
+        if height < _RATES_FROM_HEIGHT:
+            marks = marks if self._signs else []
+            return [*plots.depth(max(1, height - len(below) - len(marks)), tone=self._tone), *marks, *below]
+        room = max(2, (height - len(below) - 1) // 4)
+        entering, leaving = plots.rates(room)
+        main = max(2, height - len(below) - 2 * room - 1)
+        return [*plots.depth(main, tone=self._tone), *marks, *entering, *leaving, *below]
+
+
+class DepthAround(Vertical):
+    """What the queue of a run or a cancellation was like around it, where the window is high enough for that."""
+
+    def __init__(self, session: Session, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._rule = Rule()
+        self._plot = DepthPlot(session)
+
+    def compose(self) -> ComposeResult:
+        yield self._rule
+        yield self._plot
+
+    def show(self, scope: Scope, since: datetime, now: datetime, signs: Sequence[Sign], legend: str) -> None:
+        """`since` is when it began: the plot reaches further back than that, if the history does."""
+        self.display = self._plot.is_kept and self.app.size.height >= _AROUND_FROM_HEIGHT
+        if not self.display:
+            self.rest()
+            return
+        self._rule.show(f"Its queue: {one_line(str(scope))}", legend, "")
+        self._plot.follow(scope, _range_back_to(since, now), signs=signs)
+
+    def rest(self) -> None:
+        """Ask nothing until it is shown again."""
+        self._plot.rest()
+
+
+def _range_back_to(moment: datetime, now: datetime) -> str:
+    """The shortest range in which the moment is not at the very edge, or else the longest."""
+    fitting = (name for name, (reach, _) in RANGES.items() if now - moment < reach * 0.95)
+    return next(fitting, [*RANGES][-1])

@@ -139,7 +139,7 @@ async def decide(camera: Camera) -> None:
     await camera.pilot.press("colon")
     await camera.type("proposal")
     await camera.pilot.press("enter")
-    await camera.shows("proposed by", "exact")
+    await camera.shows("proposed by", "keep going")
     await camera.take("proposal")
 
 

@@ -22,8 +22,8 @@ WHY = {
     "many": "each run has three index entries, and its event is checked",
 }
 
-ROUNDS = 3
-ENQUEUED = {"one": 2_000, "many": 50_000, "bulk": 200_000}
+ROUNDS = 2
+ENQUEUED = {"one": 500, "many": 10_000, "bulk": 50_000}
 """Runs by the way in which they are put in."""
 SLOWER = 10
 """So many times fewer for those that take longer."""

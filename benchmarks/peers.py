@@ -55,29 +55,29 @@ SECATEUR = System(
     OWN,
     500,
     "select count(*) from secateur.runs where status in ('queued', 'scheduled', 'running')",
-    30_000,
+    20_000,
 )
 PROCRASTINATE = System(
     "procrastinate",
     ENVIRONMENT,
     200,
     "select count(*) from procrastinate_jobs where status in ('todo', 'doing')",
-    3_000,
+    1_000,
 )
-PGQUEUER = System("pgqueuer", ENVIRONMENT, 500, "select count(*) from pgqueuer", 30_000)
+PGQUEUER = System("pgqueuer", ENVIRONMENT, 500, "select count(*) from pgqueuer", 20_000)
 AWA = System(
     "awa",
     ENVIRONMENT,
     500,
     "select count(*) from awa.jobs where state in ('scheduled', 'available', 'running', 'retryable')",
-    5_000,
+    3_000,
 )
 OBAN = System(
     "oban",
     NEWER_ENVIRONMENT,
     50,
     "select count(*) from oban_jobs where state in ('available', 'scheduled', 'executing', 'retryable')",
-    3_000,
+    1_000,
 )
 
 

@@ -37,6 +37,11 @@ TRANSACTION_MODE = (
     "(pool_mode = session)"
 )
 
+GRANT = (
+    "grant one of secateur's roles to it: secateur_viewer to look, secateur_operator to cancel as well, "
+    "secateur_worker to enqueue and work"
+)
+
 
 def translate(error: BaseException, database: str, *, in_time: bool | None = None) -> SecateurError | None:
     """The error to raise instead; None for a bug, which should look like one.
@@ -134,7 +139,10 @@ def _undefined(error: asyncpg.PostgresError, database: str) -> SecateurError:
 
 
 def _denied(error: asyncpg.PostgresError, database: str) -> SecateurError:
-    return PermissionDenied(f"the role lacks a right in {database}: {_sentence(error)}")
+    sentence = _sentence(error)
+    # Without a right on the schema, the role is in none of ours.
+    remedy = f"; {GRANT}" if re.search(r"\bsecateur\b", sentence) else ""
+    return PermissionDenied(f"the role lacks a right in {database}: {sentence}{remedy}")
 
 
 def _cancelled(error: asyncpg.PostgresError) -> SecateurError:

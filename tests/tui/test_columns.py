@@ -7,7 +7,6 @@ from rich.cells import cell_len
 
 from secateur.words.tables import EXTRA, Column
 from secateur_tui.frame.columns import Cell, lay_out_cells
-from secateur_tui.frame.fields import field_column
 from secateur_tui.queues.depth_rows import COLUMNS
 
 NUMBERS = {column.key: Cell("1,234,567") for column in COLUMNS if column.key != "name"}
@@ -25,6 +24,14 @@ def test_every_line_fits(width: int) -> None:
 def test_a_tiny_width_is_survived(width: int) -> None:
     layout = lay_out_cells(COLUMNS, ROWS, width)
     assert layout.line(ROWS[0]) is not None
+
+
+@pytest.mark.parametrize("width", range(1, 60))
+def test_in_a_tiny_width_there_are_fewer_columns_but_no_half_ones(width: int) -> None:
+    layout = lay_out_cells(COLUMNS, ROWS, width)
+    titles = layout.layout.titles()
+    assert all(layout.width_of(key) >= len(titles[key]) for key in layout.keys[1:])
+    assert cell_len(layout.heading().plain) <= width
 
 
 def test_what_is_extra_goes_before_titles_shrink() -> None:
@@ -47,9 +54,3 @@ def test_columns_do_not_jump_when_a_number_gets_shorter() -> None:
     before = lay_out_cells(columns, [{"a": Cell("10,000"), "b": Cell("1")}], 40, widest)
     after = lay_out_cells(columns, [{"a": Cell("9"), "b": Cell("1")}], 40, widest)
     assert before.layout.widths == after.layout.widths
-
-
-@pytest.mark.parametrize(("values", "right"), [([1, 22.5], True), ([1, "x"], False), ([True], False), ([], False)])
-def test_figures_of_events_are_aligned(values: list[object], right: bool) -> None:
-    events = [{"data": {"amount": value}} for value in values]
-    assert field_column(("data", "amount"), 1, [*events, {"data": {}}]).right is right

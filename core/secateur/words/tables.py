@@ -159,12 +159,13 @@ class _Attempt:
         return self._of(widths)
 
     def cut(self, seen: Mapping[str, int], width: int) -> Layout:
-        """As many of the first columns as there is room for: a window too small for any real layout."""
-        widths: list[int] = []
-        for natural in self._natural(seen):
-            widths.append(max(0, min(natural, width)))
-            width -= natural + self.gap
-        return self._of(widths)
+        """As many of the first columns as there is room for, the very first cut if need be."""
+        shrunk = self.shrunk(seen)
+        kept = 1
+        while kept < len(self.columns) and sum(shrunk.widths[: kept + 1]) + self.gap * kept <= width:
+            kept += 1
+        widths = [min(shrunk.widths[0], width), *shrunk.widths[1:kept]]
+        return Layout(tuple(self.columns[:kept]), tuple(widths), self.gap, self.short)
 
     def _natural(self, seen: Mapping[str, int]) -> list[int]:
         return [max(seen[column.key], cells(_title(column, short=self.short))) for column in self.columns]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
 from secateur.cel import ExpressionError, compile
-from secateur_tui.filter.editor import CheckLine, ExpressionEditor
+from secateur_tui.filter.check_line import CheckLine
+from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.themes import THEMES, toned
 
 
@@ -116,6 +118,25 @@ async def test_a_place_far_to_the_right_is_shown_with_its_surroundings() -> None
     caret = next(line for line in written if line.endswith("▲"))
     above = written[written.index(caret) - 1]
     assert above[caret.index("▲") :].startswith("amont")
+
+
+async def test_the_message_has_the_first_claim_to_the_room_and_its_place_the_next() -> None:
+    source = " || ".join(["event.data.vendor_id == 'acme'"] * 8) + " || amont"
+    told = "✗ 1:273 there is no variable `amont`; did you mean `event.data.amount`?"
+    async with desk(source, width=50) as (pilot, _, verdict):
+        with pytest.raises(ExpressionError) as raised:
+            compile(source)
+        problem = replace(raised.value.diagnostics[0], suggestion="did you mean `event.data.amount`?")
+        for height, above in ((1, 0), (2, 0), (3, 1), (4, 2)):
+            verdict.styles.height = height
+            verdict.show(source, [problem], toned(("", "plain")))
+            await pilot.pause()
+            shown = [line for line in lines(pilot.app)[verdict.region.y :][:height] if line]
+            place, message = shown[:above], " ".join(" ".join(shown[above:]).split())
+            assert told.startswith(message)
+            assert message == told or height == 1
+            assert len(place) != 1 or "|| ▲amont" in place[0]
+            assert len(place) != 2 or place[0][place[1].index("▲") :].startswith("amont")
 
 
 async def test_no_text_breaks_it() -> None:

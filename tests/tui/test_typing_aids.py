@@ -50,6 +50,12 @@ async def test_brackets_and_quotes_are_paired_and_typed_over(start: Start, incid
         assert (editor.text, editor.offset_in_text) == ("()", 1)
         await console.press("backspace")
         assert editor.text == ""
+        await console.type("size(event.data.items[0")
+        assert editor.text == "size(event.data.items[0])"
+        await console.press("ctrl+w", "ctrl+w")
+        assert editor.text == "size(event.data.items)"
+        await console.press("ctrl+u")
+        assert editor.text == ""
         await console.type(f"({CULPRIT}) && size(event.data) > 1")
         assert editor.text == f"({CULPRIT}) && size(event.data) > 1"
         await console.press("ctrl+z")

@@ -57,3 +57,24 @@ def test_what_is_typed(text: str, keys: str, becomes: str) -> None:
 )
 def test_an_empty_pair_is_erased_as_one(before: str, after: str, becomes: tuple[str, str] | None) -> None:
     assert pairing.erased(before, after) == becomes
+
+
+@pytest.mark.parametrize(
+    ("before", "start", "after", "becomes"),
+    [
+        ("size(event.data.x", 0, ")", ("", "")),
+        ("a && size(b", 5, ")", ("a && ", "")),
+        ("size(event.data.x", 11, ")", ("size(event.", ")")),
+        ("(a[x", 0, "])", ("", "")),
+        ("x == 'acme", 5, "'", ("x == ", "")),
+        ("f(g(x) + y", 0, ") > 1", ("", " > 1")),
+        ("f(')", 0, "')", ("", "")),
+        ("f(x", 0, "]", ("", "]")),
+        ("f(x) + ", 0, ")", ("", ")")),
+        ("f(x // it's", 0, ")", ("", ")")),
+    ],
+)
+def test_what_is_erased_takes_its_closing_signs_along(
+    before: str, start: int, after: str, becomes: tuple[str, str]
+) -> None:
+    assert pairing.erased_back(before, start, after) == becomes

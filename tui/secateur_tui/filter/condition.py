@@ -15,8 +15,9 @@ from secateur.cel.authoring.completion import Completion, complete
 from secateur.cel.authoring.shapes import Shape
 from secateur.looking.suggestions import Suggestions
 from secateur.looking.wording import shares
+from secateur_tui.filter.check_line import CheckLine
 from secateur_tui.filter.completing import CompletionList
-from secateur_tui.filter.editor import CheckLine, ExpressionEditor
+from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.frame.rule import Rule
 from secateur_tui.keymap import display_of
 from secateur_tui.themes import toned

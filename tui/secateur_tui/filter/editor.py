@@ -1,4 +1,4 @@
-"""The editor of an expression: highlighting and completion while typing, and errors under their places."""
+"""The editor of an expression: highlighting, completion and pairing while somebody types."""
 
 from __future__ import annotations
 
@@ -6,27 +6,22 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from rich.cells import cell_len
 from rich.style import Style as RichStyle
 from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.content import Content
 from textual.message import Message
 from textual.style import Style
-from textual.widgets import Static, TextArea
+from textual.widgets import TextArea
 from textual.widgets.text_area import TextAreaTheme
 
-from secateur.cel import Diagnostic, highlight
+from secateur.cel import highlight
 from secateur.cel.authoring.completion import Completion
-from secateur.words.lines import one_line, shorten_middle
 from secateur_tui.filter import pairing
 from secateur_tui.filter.completing import CompletionList
 from secateur_tui.keymap import actions_of, bindings_of
-from secateur_tui.themes import SYNTAX, toned
+from secateur_tui.themes import SYNTAX
 
-_VISIBLE_LINES = 4
-"""The least number of lines that the editor shows without scrolling."""
 LONGEST_COLOURED = 2_000
 """The longest text that is coloured and gets suggestions, in characters. For each row on the screen, Textual lays out
 all colours of the line, which takes a second for ten thousand characters."""
@@ -154,6 +149,23 @@ class ExpressionEditor(TextArea, inherit_bindings=False):
         for character in text:
             before, after = pairing.typed(before, after, character)
         self._rewrite_line(row, column, line, before, after)
+
+    def action_delete_to_start_of_line(self) -> None:
+        if not self._erase_back_to(self.get_cursor_line_start_location()):
+            super().action_delete_to_start_of_line()
+
+    def action_delete_word_left(self) -> None:
+        if not self._erase_back_to(self.get_cursor_word_left_location()):
+            super().action_delete_word_left()
+
+    def _erase_back_to(self, place: tuple[int, int]) -> bool:
+        """Erase what is before the cursor, with what closes it; False where that is not a part of the line alone."""
+        row, column = self.cursor_location
+        if self.read_only or not self.selection.is_empty or not (row, 0) <= place < (row, column):
+            return False
+        line = self.document.get_line(row)
+        self._rewrite_line(row, column, line, *pairing.erased_back(line[:column], place[1], line[column:]))
+        return True
 
     def action_delete_left(self) -> None:
         row, column = self.cursor_location
@@ -332,65 +344,3 @@ def _alike(one: str, other: str) -> int:
 
 
 _COMPLETING = frozenset(each.method for each in actions_of("completion"))
-
-
-class CheckLine(Static):
-    """Below the editor: what is wrong with the expression, where, and what to do."""
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id, markup=False)
-        self._source = ""
-        self._diagnostics: Sequence[Diagnostic] = ()
-        self._otherwise = Content("")
-        self._hint = ""
-
-    def show(self, source: str, diagnostics: Sequence[Diagnostic], otherwise: Content, hint: str = "") -> None:
-        """Show the diagnostics of the source, the first one with a caret under its place.
-
-        `otherwise` is shown where there are none; `hint` says how to apply the first one's suggestion.
-        """
-        self._source, self._diagnostics, self._otherwise, self._hint = source, diagnostics, otherwise, hint
-        self._draw()
-
-    def on_resize(self) -> None:
-        self._draw()
-
-    def _draw(self) -> None:
-        lines: list[Content] = []
-        place: list[Content] = []
-        for number, diagnostic in enumerate(self._diagnostics):
-            found, message = self._explain(diagnostic, self._hint if number == 0 else "")
-            place = found if number == 0 else place
-            lines.append(message)
-        if not lines:
-            lines.append(self._otherwise)
-        # The message matters most: it names the place as well.
-        height = self.styles.height
-        grows = height is None or height.is_auto
-        room = len(place) + len(lines) if grows else max(1, self.size.height)
-        if len(place) < room:
-            lines = [*place, *lines]
-        # To lay out the whole screen anew takes longer than all that a keystroke does else.
-        self.update(Content("\n").join(lines[:room]), layout=grows)
-
-    def _explain(self, diagnostic: Diagnostic, hint: str) -> tuple[list[Content], Content]:
-        sign, tone = ("✗", "error") if diagnostic.severity == "error" else ("!", "warn")
-        message = toned(
-            (f"{sign} {diagnostic.line}:{diagnostic.column} ", "quiet"),
-            (one_line(shorten_middle(diagnostic.message)), tone),
-            (f"; {one_line(shorten_middle(diagnostic.suggestion))}" if diagnostic.suggestion else "", "field"),
-            (f"  {hint}" if hint else "", "key"),
-        )
-        return self._place(diagnostic, tone), message
-
-    def _place(self, diagnostic: Diagnostic, tone: str) -> list[Content]:
-        """A caret under the column, with its source line above it unless that line is directly above anyway."""
-        lines = self._source.split("\n")
-        text = one_line(lines[diagnostic.line - 1])
-        column = diagnostic.column - 1
-        width = max(10, self.size.width)
-        if diagnostic.line == len(lines) <= _VISIBLE_LINES and cell_len(text) < width:
-            return [toned((" " * cell_len(text[:column]) + "▲", tone))]
-        start = max(0, column - width * 2 // 3)
-        caret = " " * cell_len(text[start:column]) + "▲"
-        return [toned((text[start:], "plain")).truncate(width, ellipsis=True), toned((caret, tone))]

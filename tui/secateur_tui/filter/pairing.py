@@ -11,6 +11,7 @@ Line = tuple[str, str]
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _OPENING = {closing: opening for opening, closing in _CLOSING.items()}
 _QUOTES = "'\""
+_COMMENT = "//"
 CLOSERS = frozenset(")]}'\"")
 """Behind the cursor, these alone do not make the rest of a line."""
 
@@ -45,23 +46,42 @@ def erased(before: str, after: str) -> Line | None:
     return None
 
 
+def erased_back(before: str, start: int, after: str) -> Line:
+    """The line without what is between `start` and the cursor, nor what closes at the cursor and was opened there."""
+    for place, sign in reversed(_open(before)):
+        closing = _CLOSING.get(sign, sign)
+        if place < start or sign == _COMMENT or not after.startswith(closing):
+            break
+        after = after[len(closing) :]
+    return before[:start], after
+
+
 def open_quote(line: str) -> str | None:
     """The quote of the string, or the sign of the comment, that goes on at the end of the line."""
-    quote: str | None = None
+    still_open = _open(line)
+    return still_open[-1][1] if still_open and still_open[-1][1] not in _CLOSING else None
+
+
+def _open(line: str) -> list[tuple[int, str]]:
+    """The brackets, quotes and comments that are open at the end of the line, and where they began; innermost last."""
+    found: list[tuple[int, str]] = []
     escaped = False
     for position, character in enumerate(line):
-        if quote is not None:
+        inner = found[-1][1] if found else ""
+        if inner and inner in _QUOTES:
             if escaped:
                 escaped = False
             elif character == "\\":
                 escaped = True
-            elif character == quote:
-                quote = None
-        elif character in _QUOTES:
-            quote = character
-        elif line.startswith("//", position):
-            return "//"
-    return quote
+            elif character == inner:
+                found.pop()
+        elif character in _QUOTES or character in _CLOSING:
+            found.append((position, character))
+        elif character in _OPENING and inner == _OPENING[character]:
+            found.pop()
+        elif line.startswith(_COMMENT, position):
+            return [*found, (position, _COMMENT)]
+    return found
 
 
 def _count(text: str, sign: str) -> int:

@@ -106,7 +106,7 @@ async def test_it_is_decided_in_the_end(
     assert await database.fetchval("select count(*) from secateur.slow_jobs where verdict is not false") == 0
 
 
-@pytest.mark.usefixtures("one_postgres")
+@pytest.mark.one_postgres
 @pytest.mark.parametrize(("seconds", "handed_over"), [(60.0, 1), (0.05, 2)], ids=["decided", "never decided"])
 async def test_an_undo_judges_under_no_lock_what_takes_long(
     bed: Procrastinate, database: Database, monkeypatch: pytest.MonkeyPatch, seconds: float, handed_over: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secateur.cel.declarations import QueueWords
+from secateur.cel.words import QueueWords
 from secateur.cel.sql.columns import COLUMNS_OF_PARTS, Columns
 from secateur.engines.relation import RelationSource
 from secateur.errors import NotInstalled

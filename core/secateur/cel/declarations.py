@@ -21,6 +21,7 @@ from secateur.cel.types import (
     Type,
     list_of,
 )
+from secateur.cel.words import QueueWords
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +80,6 @@ RUN_FIELDS: Mapping[str, Variable] = {
 
 They can be absent in a single run. Like all that a cancellation may read, they stay the same while a run waits.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class QueueWords:
-    """What one kind of queue has, and what its users call it."""
-
-    queue: str
-    """The queue in messages."""
-    data: str | None = None
-    """What they call `event.data`, such as `args`; None where that is its name."""
-    fields: tuple[tuple[str, str], ...] = ()
-    """The names of `RUN_FIELDS` that it has, each with what its users call that."""
-    elsewhere: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Those that it does not have, each with the queues that do."""
 
 
 @lru_cache

@@ -23,7 +23,7 @@ from secateur.traces import RunTrace
 
 if TYPE_CHECKING:
     from secateur.cel import Filter
-    from secateur.cel.declarations import QueueWords
+    from secateur.cel.words import QueueWords
 
 RATE_SECONDS = 10.0
 """The span that rates are averaged over."""

@@ -150,7 +150,8 @@ async def open_engine(database: Database, replica: Database | None = None, name:
     if not chosen:
         await _refuse_missing(database, name, queues)
     for each in chosen:
-        await each.source.detect()
+        if each.engine in engine_files():  # those that are registered have just been asked
+            await each.source.detect()
     if len(chosen) == 1:
         return chosen[0].source
     if name is not None:

@@ -29,7 +29,7 @@ from secateur.runs import UNFINISHED, Bar, Count, CountedBy, Histogram, Run, Run
 
 if TYPE_CHECKING:
     from secateur.cel import Filter
-    from secateur.cel.declarations import QueueWords
+    from secateur.cel.words import QueueWords
     from secateur.cel.filters import SqlForms
     from secateur.cel.sql.probing import Probe
 

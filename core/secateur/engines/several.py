@@ -46,7 +46,7 @@ from secateur.traces import RunTrace
 
 if TYPE_CHECKING:
     from secateur.cel import Filter
-    from secateur.cel.declarations import QueueWords
+    from secateur.cel.words import QueueWords
 
 Found = TypeVar("Found")
 

@@ -13,8 +13,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from secateur.cel import SEARCH, compile
-from secateur.cel.declarations import RUN_FIELDS, QueueWords
+from secateur.cel.words import RUN_FIELDS, QueueWords
 
 if TYPE_CHECKING:
     from secateur.cel import Filter
@@ -63,6 +62,8 @@ def words_of_queue(queue: str, data: str | None = None, fields: Mapping[str, str
 def require_fields(filter: Filter | None, words: QueueWords) -> None:
     """Raises `ExpressionError` for a filter that reads a field of a run which the queue does not have."""
     if filter is not None and not filter.run_fields <= {field for field, _ in words.fields}:
+        from secateur.cel import SEARCH, compile  # loaded already: the filter came out of it
+
         compile(filter.source, SEARCH.of_queue(words))
 
 

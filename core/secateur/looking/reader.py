@@ -32,7 +32,7 @@ from secateur.runs import NO_BOUNDS, UNFINISHED, FunctionDepth, Histogram, Run, 
 if TYPE_CHECKING:
     from secateur.cel import Filter
     from secateur.cel.authoring.shapes import Shape
-    from secateur.cel.declarations import QueueWords
+    from secateur.cel.words import QueueWords
     from secateur.engines.index_costs import IndexAdvice
     from secateur.looking.blast import BlastRadius
     from secateur.looking.why import Why

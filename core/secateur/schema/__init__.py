@@ -14,6 +14,7 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -41,7 +42,7 @@ LOOK_SECONDS = 0.25
 _DEFINITION = re.compile(r"^create(?: or replace)? (function|view) secateur\.(\w+)", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Migration:
     name: str
     sql: str
@@ -49,7 +50,7 @@ class Migration:
     """For a single statement with placeholders."""
     once: bool = False
 
-    @property
+    @cached_property
     def checksum(self) -> str:
         return hashlib.sha256(repr((self.sql, *self.arguments)).encode()).hexdigest()
 
@@ -162,14 +163,15 @@ def _refuse_dangers(rows: Sequence[Any], database: str) -> None:
         )
 
 
-def bundled() -> list[Migration]:
+@cache
+def bundled() -> Sequence[Migration]:
     """All files of this program, in the order in which they are applied."""
     own = files(__name__)
     numbered = sorted(path.name for path in own.iterdir() if re.match(r"\d{4}_.*\.sql$", path.name))
-    return [
+    return (
         *(Migration(name, own.joinpath(name).read_text(encoding="utf-8"), once=True) for name in numbered),
         *(Migration(name, definition(name)) for name in REPEATABLE),
-    ]
+    )
 
 
 def definition(name: str) -> str:
@@ -178,12 +180,14 @@ def definition(name: str) -> str:
     return files("secateur").joinpath(path).read_text(encoding="utf-8")
 
 
-def _current() -> list[Migration]:
+@cache
+def _current() -> Sequence[Migration]:
     from secateur.cel import VOCABULARY  # the compiler is not needed before
 
-    return [*bundled(), Migration("vocabulary", _statements()["vocabulary"], (sorted(VOCABULARY),))]
+    return (*bundled(), Migration("vocabulary", _statements()["vocabulary"], (sorted(VOCABULARY),)))
 
 
+@cache
 def _statements() -> Statements:
     return Statements.load(__name__, "runner.sql")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from secateur.cel import CANCELLATION, SEARCH, ExpressionError, compile
 from secateur.cel.authoring.completion import Completion, complete
-from secateur.cel.declarations import QueueWords
+from secateur.cel.words import QueueWords
 
 CURSOR = "▮"
 SHOWN = 6

@@ -6,7 +6,7 @@ import pytest
 from blocks import blocks
 
 from secateur.cel import CANCELLATION, SEARCH, Diagnostic, ExpressionError, compile
-from secateur.cel.declarations import QueueWords
+from secateur.cel.words import QueueWords
 
 
 def rendered(source: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,11 +24,12 @@ async def installations(database: Database) -> list[Installation]:
 
     A kind that cannot be looked for is left out, with a warning: it must not hide the others.
     """
-    server = int(await database.fetchval("show server_version_num", repeatable=True))
+    server, detected = await _detect(database)
     found: list[Installation] = []
-    for file in engine_files().values():
+    for file, row in detected:
+        installation = installation_of(file, row, server)
         try:
-            found += [installation async for installation in _detected(database, file, server)]
+            found.append(await _found(database, installation))
         except Unreachable:
             raise
         except DatabaseError as error:
@@ -38,15 +40,43 @@ async def installations(database: Database) -> list[Installation]:
     return sorted((each for each in found if each.is_usable), key=lambda each: each.name)
 
 
-async def _detected(database: Database, file: EngineFile, server: int) -> AsyncIterator[Installation]:
-    for row in await database.fetch(file.statements["detect"], repeatable=True):
-        found = installation_of(file, row, server)
-        if found.is_usable:
-            try:
-                found = await _looked_at(database, found)
-            except PermissionDenied:  # such as for its list of queues: others of its kind may be readable
-                found = replace(found, unread=[found.schema])
-        yield found
+async def _found(database: Database, installation: Installation) -> Installation:
+    if not installation.is_usable:
+        return installation
+    try:
+        return await _looked_at(database, installation)
+    except PermissionDenied:  # such as for its list of queues: others of its kind may be readable
+        return replace(installation, unread=[installation.schema])
+
+
+async def _detect(database: Database) -> tuple[int, Sequence[tuple[EngineFile, Mapping[str, Any]]]]:
+    """The server's version, and the rows of every `detect`: whoever opens a queue waits for one answer, not for each."""
+    files = [*engine_files().values()]
+    try:
+        return await _detect_all(database, files)
+    except DatabaseError:
+        server = int(await database.fetchval("show server_version_num", repeatable=True))
+    detected: list[tuple[EngineFile, Mapping[str, Any]]] = []
+    for file in files:
+        try:
+            detected += (await _detect_all(database, [file]))[1]
+        except Unreachable:
+            raise
+        except DatabaseError as error:
+            logger.warning("looking for queues of %s failed: %s", file.engine, error)
+    return server, detected
+
+
+async def _detect_all(
+    database: Database, files: Sequence[EngineFile]
+) -> tuple[int, Sequence[tuple[EngineFile, Mapping[str, Any]]]]:
+    asked = "\nunion all\n".join(
+        f"select {number}, to_jsonb(found)::text from (\n{file.statements['detect']}\n) as found"
+        for number, file in enumerate(files)
+    )
+    rows = await database.fetch(STATEMENTS["detected"].replace("{asked}", asked), repeatable=True)
+    found = [(files[row["file"]], json.loads(row["found"])) for row in rows if row["found"] is not None]
+    return int(rows[0]["server"]), found
 
 
 async def _looked_at(database: Database, installation: Installation) -> Installation:

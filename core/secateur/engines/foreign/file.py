@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from secateur.cel.declarations import RUN_FIELDS, QueueWords
+from secateur.cel.words import RUN_FIELDS, QueueWords
 from secateur.engines.words import PACKAGE, fields_of, fields_of_run, header_of, headers, words_of_queue
 from secateur.postgres.statements import Statements
 
@@ -85,7 +85,7 @@ def read_file(name: str) -> EngineFile:
     if header["ids"] not in _IDS:
         raise ValueError(f"{name}: ids must be one of {', '.join(_IDS)}")
     fields = fields_of(header)
-    if not fields.keys() <= RUN_FIELDS.keys():
+    if not fields.keys() <= {*RUN_FIELDS}:
         raise ValueError(f"{name}: fields must be of {', '.join(RUN_FIELDS)}")
     return EngineFile(
         engine=header["engine"],

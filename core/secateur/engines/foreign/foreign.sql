@@ -1,6 +1,14 @@
 -- Statements that read a queue of others, instead of those of relation.sql, which its indexes would not serve, or besides them. {runs}
 -- has every run. {unfinished} and {among} are predicates in the engine's words.
 
+-- name: detected
+-- What every `detect` finds, with the number of its file; and the server's version, also where nothing is found.
+select current_setting('server_version_num') as server, asked.file, asked.found
+  from (select) as server
+  left join (
+{asked}
+       ) as asked (file, found) on true
+
 -- name: helpers
 -- The functions that conditions may call, as far as they are installed and may be called.
 select routine.proname::text as name

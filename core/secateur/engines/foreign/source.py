@@ -27,7 +27,7 @@ from secateur.words.shell import command_line
 
 if TYPE_CHECKING:
     from secateur.cel import Filter
-    from secateur.cel.declarations import QueueWords
+    from secateur.cel.words import QueueWords
     from secateur.cel.sql.probing import Probe
 
 COLUMNS = (

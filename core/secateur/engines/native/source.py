@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from secateur.bounds import require_id
-from secateur.cel.declarations import QueueWords
+from secateur.cel.words import QueueWords
 from secateur.engines.base import Selection
 from secateur.engines.readings import Reading
 from secateur.engines.relation import STATEMENTS

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from secateur.cel.words import QueueWords
 from secateur.cel.sql.columns import COLUMNS_OF_PARTS, Columns
+from secateur.cel.words import QueueWords
 from secateur.engines.relation import RelationSource
 from secateur.errors import NotInstalled
 from secateur.runs import FunctionDepth

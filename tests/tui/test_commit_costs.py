@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import asyncpg
@@ -9,11 +10,13 @@ import pytest
 from console_driver import WIDE, Start
 from test_review import consent, review
 
+from patience import PATIENCE
 from secateur.postgres.sessions import Sessions
 from secateur_tui.app import ConsoleApp
 from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.review.committing import Committing
 from secateur_tui.review.consent import Consent
+from secateur_tui.review.gathering import Gathering
 from secateur_tui.review.screen import ReviewScreen
 
 
@@ -36,7 +39,8 @@ async def test_the_guarantee_is_painted_after_one_statement_and_no_layout(
         lay_out(self, *given, **named)
 
     def painted(self: ConsoleApp, *given: Any) -> None:
-        seen.append((console.text, [each for each in sent if "commit_cancellations" in each], laid_out))
+        commits = [each for each in sent if "commit_cancellations" in each and not each.startswith("explain")]
+        seen.append((console.text, commits, laid_out))
         lead_on(self, *given)
 
     monkeypatch.setattr(Sessions, "open", watched)
@@ -51,6 +55,27 @@ async def test_the_guarantee_is_painted_after_one_statement_and_no_layout(
     assert len(commits) == 1
     # Where the database takes its time, `committing…` takes one.
     assert layouts <= 1
+
+
+async def test_at_the_button_a_session_is_made_ready_and_nothing_is_written(
+    start: Start, incident_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = asyncio.Event()
+    make_ready = Gathering.make_ready
+
+    async def watched(self: Gathering) -> None:
+        await make_ready(self)
+        made.set()
+
+    async def refused(self: Gathering) -> None:
+        raise AssertionError("nobody is at the button")
+
+    monkeypatch.setattr(Gathering, "make_ready", refused)
+    async with review(start, incident_url) as console:
+        monkeypatch.setattr(Gathering, "make_ready", watched)
+        await consent(console)
+        await asyncio.wait_for(made.wait(), PATIENCE)
+        assert await console.database.fetchval("select count(*) from secateur.cancellations") == 0
 
 
 async def test_the_commit_is_on_its_way_before_the_screen_is_drawn_anew(

@@ -29,9 +29,9 @@ from secateur.runs import UNFINISHED, Bar, Count, CountedBy, Histogram, Run, Run
 
 if TYPE_CHECKING:
     from secateur.cel import Filter
-    from secateur.cel.words import QueueWords
     from secateur.cel.filters import SqlForms
     from secateur.cel.sql.probing import Probe
+    from secateur.cel.words import QueueWords
 
 REPLICA_REST_SECONDS = 15.0
 """After a failure the replica is left alone for so long."""

@@ -131,6 +131,11 @@ class Cancellations:
         self._hurry()
         return committed
 
+    async def make_ready(self) -> None:
+        """Prepare a session for a commit that is about to come; nothing is written."""
+        if self.can_cancel:
+            await self.ledger.make_ready()
+
     async def cancel_run(
         self,
         run_id: str,

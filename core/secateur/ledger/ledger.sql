@@ -4,6 +4,10 @@ select record
   from secateur.cancellation_records(
          array(select committed.id from secateur.commit_cancellations($1, $2, $3::jsonb) as committed)) as record
 
+-- name: no_records
+-- What a commit reads at its end, of no cancellation.
+select record from secateur.cancellation_records('{}') as record
+
 -- name: commit_retry
 -- O(1); see the function's header.
 select record

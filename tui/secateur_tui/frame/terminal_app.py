@@ -11,6 +11,7 @@ from rich.console import RenderableType
 from textual import events
 from textual._compositor import CompositorUpdate
 from textual.app import App
+from textual.css.stylesheet import Stylesheet
 from textual.geometry import Size
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
@@ -34,6 +35,22 @@ LEAST = Size(60, 15)
 """A smaller window shows nothing but that it is too small, and takes no keys: they would act on what nobody sees."""
 
 
+class ColouredOnce(Stylesheet):
+    """Is parsed again only for other colours or new rules. Textual asks for it at each start, where neither is new.
+
+    The attributes are private (hence textual<9).
+    """
+
+    def set_variables(self, variables: dict[str, str]) -> None:
+        if variables != self._variables:
+            super().set_variables(variables)
+            self._require_parse = True
+
+    def reparse(self) -> None:
+        if self._require_parse:
+            super().reparse()
+
+
 class TerminalApp(App[None]):
     """Paints only what changed, takes keys one after the other, and has our themes."""
 
@@ -50,6 +67,7 @@ class TerminalApp(App[None]):
         self._fitting = themes_for(self.console.color_system, colourless=colourless, themes=themes)
         """The names of the themes that this terminal can show, best first."""
         self.theme = theme if theme in self._fitting else self._fitting[0]
+        self.stylesheet = ColouredOnce(variables=self.get_css_variables())
         if colourless:
             # Before Textual removes the colours, which would leave nothing of a highlight.
             self._filters.insert(0, HighlightsReversed())

@@ -62,6 +62,11 @@ class Gathering:
             self.arrivals = await self._session.ask(queue.reader.counter.arrival_rate(request))
         self._changed()
 
+    async def make_ready(self) -> None:
+        """Whoever is at the button waits for the commit alone, not for what a session loads before its first one."""
+        with suppress(SecateurError):
+            await self._session.ask(self._session.queue.cancellations.make_ready())
+
     async def whether_of_one_piece(self, request: CancellationRequest) -> None:
         """Whether a filter on one field hits several values of another. Nobody has to wait for this answer."""
         reader = self._session.queue.reader

@@ -235,6 +235,8 @@ class ReviewScreen(Dialog[None]):
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         self._say_hint(event.widget)
         self._draw()
+        if isinstance(event.widget, CommitButton):
+            run_beside(self, "review-ready", self._gathered.make_ready)
 
     def _say_hint(self, focused: Widget | None) -> None:
         if self._step is Step.READY and not self._is_pointless:

@@ -12,7 +12,7 @@ from secateur.engines.foreign.file import EngineFile, engine_files
 from secateur.engines.foreign.installation import Installation
 from secateur.errors import DatabaseError, PermissionDenied, Unreachable
 from secateur.postgres.database import Database
-from secateur.postgres.statements import Statements
+from secateur.postgres.statements import Statements, fill
 
 STATEMENTS = Statements.load("secateur.engines.foreign", "foreign.sql")
 
@@ -50,7 +50,7 @@ async def _found(database: Database, installation: Installation) -> Installation
 
 
 async def _detect(database: Database) -> tuple[int, Sequence[tuple[EngineFile, Mapping[str, Any]]]]:
-    """The server's version, and the rows of every `detect`: whoever opens a queue waits for one answer, not for each."""
+    """The server's version, and the rows of every `detect`, in one answer: somebody waits for the queue to open."""
     files = [*engine_files().values()]
     try:
         return await _detect_all(database, files)
@@ -71,10 +71,10 @@ async def _detect_all(
     database: Database, files: Sequence[EngineFile]
 ) -> tuple[int, Sequence[tuple[EngineFile, Mapping[str, Any]]]]:
     asked = "\nunion all\n".join(
-        f"select {number}, to_jsonb(found)::text from (\n{file.statements['detect']}\n) as found"
+        fill(STATEMENTS["numbered"], {"number": str(number), "detect": file.statements["detect"]})
         for number, file in enumerate(files)
     )
-    rows = await database.fetch(STATEMENTS["detected"].replace("{asked}", asked), repeatable=True)
+    rows = await database.fetch(fill(STATEMENTS["detected"], {"asked": asked}), repeatable=True)
     found = [(files[row["file"]], json.loads(row["found"])) for row in rows if row["found"] is not None]
     return int(rows[0]["server"]), found
 

@@ -9,6 +9,13 @@ select current_setting('server_version_num') as server, asked.file, asked.found
 {asked}
        ) as asked (file, found) on true
 
+-- name: numbered
+-- The rows of one `detect`, as JSON: the kinds have different columns.
+select {number}, to_jsonb(found)::text
+  from (
+{detect}
+       ) as found
+
 -- name: helpers
 -- The functions that conditions may call, as far as they are installed and may be called.
 select routine.proname::text as name

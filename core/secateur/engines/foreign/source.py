@@ -27,8 +27,8 @@ from secateur.words.shell import command_line
 
 if TYPE_CHECKING:
     from secateur.cel import Filter
-    from secateur.cel.words import QueueWords
     from secateur.cel.sql.probing import Probe
+    from secateur.cel.words import QueueWords
 
 COLUMNS = (
     "run.id, run.app_id, run.function_id, run.event, run.status, run.priority, run.attempt, run.started_at, "

@@ -18,6 +18,7 @@ import traceback
 from types import ModuleType
 
 from benchmarks import (
+    at_the_terminal,
     bad_cases,
     chaos,
     claim_throughput,
@@ -68,6 +69,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "history": history_cost,
     "commit": commit_latency,
     "slow-disk": slow_disk,
+    "terminal": at_the_terminal,
     "depth": depth_refresh,
     "counts": live_counts,
     "suggestions": suggesting,

@@ -15,7 +15,6 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from secateur.cel.sql.columns import COLUMNS, Columns
 from secateur.cel.values import decode_json
 from secateur.engines.base import RATE_SECONDS, Selection, Source, Verdict
 from secateur.engines.readings import Reading, counted, directed, scoped
@@ -30,6 +29,7 @@ from secateur.runs import UNFINISHED, Bar, Count, CountedBy, Histogram, Run, Run
 if TYPE_CHECKING:
     from secateur.cel import Filter
     from secateur.cel.filters import SqlForms
+    from secateur.cel.sql.columns import Columns
     from secateur.cel.sql.probing import Probe
     from secateur.cel.words import QueueWords
 
@@ -62,8 +62,6 @@ class RelationSource(Source):
     """The runs, as SQL that may stand after FROM."""
     columns: str = "run.*"
     """What to select of them."""
-    variables: Columns = COLUMNS
-    """What conditions read of them. `COLUMNS_OF_PARTS` where `event` is built of `name` and `data`."""
     place: str | None = "run.ctid"
     """Where a run is in the table; None where the runs are not those of one table."""
     statements: Mapping[str, str] = STATEMENTS
@@ -84,6 +82,13 @@ class RelationSource(Source):
     @property
     def words(self) -> QueueWords:
         return words_of_queue(self.name)
+
+    @property
+    def variables(self) -> Columns:
+        """What conditions read of the relation. `COLUMNS_OF_PARTS` where `event` is built of `name` and `data`."""
+        from secateur.cel.sql.columns import COLUMNS  # whoever looks at the depth needs nothing of the language
+
+        return COLUMNS
 
     def forms(self, filter: Filter) -> SqlForms:
         """Raises `ExpressionError` if it reads a field of a run that this queue does not have."""

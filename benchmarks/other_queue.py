@@ -123,7 +123,7 @@ async def measure(ground: Ground) -> list[str]:
         lines = await _commits(ground, backlogs)
         largest = backlogs[sizes[-1]]
         lines += ["", *await _depth(ground, largest, sizes[-1]), "", *await _counts(ground, largest, sizes[-1])]
-        return [*lines, "", *await _sweep(ground, largest)]
+        return [*lines, "", *await _sweep(ground, largest, sizes[-1])]
 
 
 async def _backlog(stack: AsyncExitStack, ground: Ground, jobs: int) -> Backlog:
@@ -228,14 +228,14 @@ async def _counts(ground: Ground, backlog: Backlog, jobs: int) -> list[str]:
     return [*lines, "", *goals]
 
 
-async def _sweep(ground: Ground, backlog: Backlog) -> list[str]:
+async def _sweep(ground: Ground, backlog: Backlog, jobs: int) -> list[str]:
     request = CancellationRequest.parse({"app_id": "default", "if": "event.data.vendor == 'flood'"})
     flood = await backlog.queue.cancellations.commit(request, author="bench", source="python")
     await backlog.database.execute(KEPT)
     mark = uuid4()
     seconds = {"sweep": 0.0, UPDATE_BY_HAND: 0.0, KEEP_BY_HAND: 0.0}
     last = {UPDATE_BY_HAND: 0, KEEP_BY_HAND: 0}
-    swept, batches = 0, ground.scaled(SWEPT)
+    swept, batches = 0, max(1, min(ground.scaled(SWEPT), jobs // (10 * BATCH)))  # a tenth of them is for each side
 
     async def sweep() -> None:
         nonlocal swept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -223,8 +224,23 @@ async def test_failures_of_http_have_the_same_form(client: httpx.AsyncClient) ->
         failure_of(await client.post("/v1/cancellations", json=FLOOD, headers=headers), 400)
     text = {"Content-Type": "text/plain"}
     failure_of(await client.post("/v1/cancellations", content=b"{}", headers=text), 415)
+    packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    failure_of(
+        await client.post("/v1/cancellations", content=gzip.compress(b'{"app_id": "billing"}'), headers=packed), 415
+    )
     large = {**FLOOD, "reason": "x" * 300_000}
     failure_of(await client.post("/v1/cancellations", json=large), 413)
+
+
+async def test_what_is_said_twice_is_refused(client: httpx.AsyncClient) -> None:
+    for path, name in (("runs?app_id=billing&app_id=crm", "app_id"), ("cancellations?limit=1&limit=2", "limit")):
+        [detail] = failure_of(await client.get(f"/v1/{path}"), 400).details
+        assert (detail.field, detail.message) == (name, "must be given once")
+    assert (await client.get("/v1/runs?app_id=billing&status=failed&status=queued")).status_code == 200
+    twice = [("Idempotency-Key", "one"), ("Idempotency-Key", "two")]
+    [detail] = failure_of(await client.post("/v1/cancellations", json=FLOOD, headers=twice), 400).details
+    assert (detail.field, detail.message) == ("Idempotency-Key", "must be sent once")
+    assert (await client.get("/v1/cancellations")).json()["data"] == []
 
 
 SENDERS = [

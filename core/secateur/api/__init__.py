@@ -20,7 +20,7 @@ from secateur.api.documenting import documented
 from secateur.api.failures import install_failure_handlers
 from secateur.api.limits import DEFAULT, Limits
 from secateur.api.methods import Methods
-from secateur.api.parameters import only_known_parameters
+from secateur.api.parameters import require_unambiguous
 from secateur.api.routes import cancelling, measuring, proposing, retrying, running, watching
 from secateur.api.services import Services
 from secateur.api.streams import Streams
@@ -77,7 +77,7 @@ def create_api(
     )
     api.state.stopping = asyncio.Event()
     for paths in PATHS:
-        api.include_router(paths.router, dependencies=[Depends(only_known_parameters)])
+        api.include_router(paths.router, dependencies=[Depends(require_unambiguous)])
     routes = [*api.routes, *(route for paths in PATHS for route in paths.router.routes)]
     # The last one added sees a request first.
     api.add_middleware(Methods, routes=[route for route in routes if isinstance(route, Route)])

@@ -82,7 +82,9 @@ class EventBody:
 
 
 async def _read(request: Request, *, optional: bool = False) -> bytes:
-    """Raises HTTP status 415 if the body is not sent as JSON."""
+    """Raises HTTP status 415 if the body is not sent as JSON, or is compressed."""
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the request without a Content-Encoding")
     body = await request.body()
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and (body or not optional):

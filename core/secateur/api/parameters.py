@@ -1,12 +1,14 @@
-"""Refuses query parameters that a path does not have.
+"""Refuses query parameters that a path does not have, and what is said twice.
 
 What is ignored changes what is asked: `POST /v1/cancellations?dry_run=true` would commit.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from typing import get_args, get_origin
 
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
@@ -21,21 +23,31 @@ OF_MONITORS = ("/healthz", "/metrics")
 """They add parameters of their own, and nothing that these answer depends on one."""
 
 
-async def only_known_parameters(request: Request) -> None:
-    """Raises `RequestError`."""
+SINGLE_HEADERS = ("Idempotency-Key", "X-Author")
+
+
+async def require_unambiguous(request: Request) -> None:
+    """Raises `RequestError`. A body has checks of its own."""
     route: APIRoute = request.scope["route"]
-    if not request.query_params or route.path_format in OF_MONITORS:
-        return
-    known = [*_names_in(route.dependant)]
-    unknown = [name for name in dict.fromkeys(request.query_params) if name not in known]
-    if unknown:
-        raise RequestError([_problem(name, known, route.path_format) for name in unknown])
+    problems = [Problem(name, "must be sent once") for name in SINGLE_HEADERS if len(request.headers.getlist(name)) > 1]
+    if request.query_params and route.path_format not in OF_MONITORS:
+        known = dict(_parameters(route.dependant))
+        for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
+            if name not in known:
+                problems.append(_problem(name, [*known], route.path_format))
+            elif times > 1 and not known[name]:
+                problems.append(Problem(name, "must be given once"))
+    if problems:
+        raise RequestError(problems)
 
 
-def _names_in(dependant: Dependant) -> Iterator[str]:
-    yield from (field.alias for field in dependant.query_params)
+def _parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:
+    """The names of a route's query, each with whether it may be given several times."""
+    for field in dependant.query_params:
+        annotation = field.field_info.annotation
+        yield field.alias, any(get_origin(part) is list for part in (annotation, *get_args(annotation)))
     for each in dependant.dependencies:
-        yield from _names_in(each)
+        yield from _parameters(each)
 
 
 def _problem(name: str, known: Sequence[str], path: str) -> Problem:

@@ -243,6 +243,20 @@ async def test_columns_stay_where_they_are_while_time_passes() -> None:
     starts = set()
     for seconds in (1, 59, 62, 601, 3_605, 40_000, 90_000):
         rows = [{column.key: Cell("x") for column in COLUMNS}]
-        rows[0]["when"] = Cell(ago(committed, committed + timedelta(seconds=seconds)))
+        rows[0]["when"] = Cell(ago(committed, committed + timedelta(seconds=seconds)).removesuffix(" ago"))
         starts.add(lay_out_cells(COLUMNS, rows, 100, seen).line(rows[0]).plain.index("x"))
     assert len(starts) == 1
+
+
+@pytest.mark.parametrize(
+    "state", ["✓ complete", "sweeping ━━━─ 81%", "◌ holding back 1,234", "↺ restoring ━━── 50%", "◆ standing until 12-31"]
+)
+def test_at_eighty_columns_no_name_or_state_is_cut(state: str) -> None:
+    """A reason gives way as a whole: the lines below the list have it."""
+    texts = {"when": "12h 03m", "who": "nadia", "where": "billing / vendor-syncs", "state": state}
+    texts |= {"cancelled": "1,234,567", "planned": "≈ 1,230,000", "reason": "INC-4211", "if": CULPRIT}
+    row = {key: Cell(text) for key, text in texts.items()}
+    for room, whole in ((76, {"when", "who", "where", "state", "cancelled"}), (56, {"when", "where", "state"})):
+        shown = lay_out_cells(COLUMNS, [row], room)
+        assert whole <= set(shown.keys)
+        assert all(shown.width_of(key) >= len(texts[key]) for key in whole)

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from secateur.records import Cancellation
 
 COLUMNS = (
-    Column("when", "when", right=False, minimum=11),
+    Column("when", right=False, minimum=8),
     Column("who", "who", right=False, minimum=6, shrinks_to=6, rank=30),
-    Column("where", "where", right=False, shrinks_to=14),
-    Column("state", "state", right=False, minimum=20),
+    Column("where", "where", right=False, shrinks_to=22),
+    Column("state", "state", right=False, minimum=10),
     Column("planned", "planned", minimum=9, rank=EXTRA),
-    Column("cancelled", "cancelled", minimum=9),
-    Column("reason", "reason", right=False, minimum=6, shrinks_to=8, rank=20),
+    Column("cancelled", "cancelled", minimum=9, rank=40),
+    Column("reason", "reason", right=False, minimum=8, shrinks_to=8, rank=20),
     Column("if", "if", right=False, shrinks_to=24, rank=5),
 )
 """Each is as wide as the longest text that it will show, so that nothing moves from second to second."""
@@ -50,7 +50,7 @@ def commit_text(commit: Sequence[Cancellation]) -> str:
 
 def row(cancellation: Cancellation, now: datetime) -> Row:
     return {
-        "when": Cell(ago(cancellation.created_at, now), "quiet"),
+        "when": Cell(ago(cancellation.created_at, now).removesuffix(" ago"), "quiet"),
         "who": Cell(one_line(cancellation.created_by)),
         "where": Cell(scope_text(cancellation), "strong" if is_under_way(cancellation) else "plain"),
         "state": state(cancellation, now),

@@ -113,7 +113,7 @@ async def test_it_fits_every_size(start: Start, incident_url: str, at: tuple[int
         await console.type(CULPRIT)
         await console.shows("exact")
         await console.press("f9")
-        await console.shows("enter goes on", "type vendor-syncs to confirm")
+        await console.shows("enter goes on", "type vendor-syncs or 623  to confirm")
         await console.until(lambda: console.app.screen._gathered.arrivals is not None)
         await console.shows_stored("review")
 
@@ -502,7 +502,7 @@ async def test_a_figure_of_the_filter_that_cannot_be_counted_again_is_told_with_
         await console.shows("Cancel 2,117 runs", "counting exactly")
         assert not console.app.screen.query_one("#confirmation").display
         await console.shows("not counted again: the database did not answer")
-        await console.shows("type vendor-syncs to confirm")
+        await console.shows("type vendor-syncs  to confirm")
         await consent(console)
         await console.press("enter")
         await console.until(lambda: isinstance(console.app.screen, HistoryScreen))

@@ -88,7 +88,9 @@ class Consent(Vertical):
             max_length=LONGEST_REASON,
             placeholder="optional, kept in the history",
         )
-        self._confirm = Input(id="confirm", compact=True, disabled=True, select_on_focus=False)
+        self._confirm = Input(
+            id="confirm", compact=True, disabled=True, select_on_focus=False, placeholder="to confirm"
+        )
         self._leave = Button(Content("[ Leave ]"), id="leave", compact=True)
         self.button = CommitButton("", id="commit", compact=True, disabled=True)
         self._why_not = Static(id="why-not", markup=False)
@@ -134,8 +136,7 @@ class Consent(Vertical):
         self._needed = needed
         self._confirmation.display = needed is not None
         if needed is not None:
-            told = toned(("type ", "quiet"), (one_line(needed.word), "strong"), (" to confirm", "quiet"))
-            self._ask.update(told)
+            self._ask.update(toned(("type ", "quiet"), (str(needed), "strong")))
 
     def offer(self, label: str, why_not: str | None) -> None:
         """Show what the commit button does, and why it cannot be pressed; None if it can."""

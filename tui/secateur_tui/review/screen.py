@@ -225,7 +225,7 @@ class ReviewScreen(Dialog[None]):
             )
         if self._is_pointless:
             return f"nothing matches, so there is nothing to {self._request.verb}"
-        return None if self._consent.is_confirmed else f"first type {self._confirmation}"
+        return None if self._consent.is_confirmed else "first confirm"
 
     @on(Consent.ReasonTyped)
     def _explained(self, event: Consent.ReasonTyped) -> None:
@@ -245,10 +245,8 @@ class ReviewScreen(Dialog[None]):
     def _hint(self, focused: str) -> str:
         """What to press from here."""
         match focused:
-            case "reason":
+            case "reason" | "confirm":
                 return "enter goes on"
-            case "confirm":
-                return f"{self._confirmation}, then enter goes on"
             case "commit":
                 return f"enter {review_text.doing(self._request, self._figures.exact)}; esc leaves"
             case _:

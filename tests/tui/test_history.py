@@ -249,7 +249,8 @@ async def test_columns_stay_where_they_are_while_time_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    "state", ["✓ complete", "sweeping ━━━─ 81%", "◌ holding back 1,234", "↺ restoring ━━── 50%", "◆ standing until 12-31"]
+    "state",
+    ["✓ complete", "sweeping ━━━─ 81%", "◌ holding back 1,234", "↺ restoring ━━── 50%", "◆ standing until 12-31"],
 )
 def test_at_eighty_columns_no_name_or_state_is_cut(state: str) -> None:
     """A reason gives way as a whole: the lines below the list have it."""

@@ -38,7 +38,9 @@ async def test_what_is_marked_is_one_filter_from_queues_to_redo(start: Start, in
         await console.shows("2,174", "█")
         await console.press("f9")
         await console.until(lambda: isinstance(console.app.focused, Input))
-        await console.shows("Cancel 2,174 runs of billing / invoices and vendor-syncs", "type billing or 2,174  to confirm")
+        await console.shows(
+            "Cancel 2,174 runs of billing / invoices and vendor-syncs", "type billing or 2,174  to confirm"
+        )
         await consent(console, "billing")
         await console.press("enter")
         await console.shows("in force since", "billing / invoices ", "billing / vendor-syncs ")
@@ -77,7 +79,7 @@ async def test_marks_are_of_functions_of_one_app(start: Start, incident_url: str
         await console.press("m")
         await go_to(console, "welcome-mail")
         await console.press("m")
-        await console.shows("functions of billing are marked")
+        await console.shows("A filter is of one app, and functions of")
         await go_to(console, "vendor-syncs")
         await console.press("m")
         assert table.marked == Functions("billing", ("invoices", "vendor-syncs"))

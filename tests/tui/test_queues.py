@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from console_driver import NARROW, SIZES, WIDE, Start
 from textual.geometry import Region
+from textual.widgets._toast import Toast
 
 from secateur.postgres.embedded import EmbeddedPostgres
 from secateur.runs import Scope
@@ -227,14 +228,29 @@ async def test_help_is_searched(start: Start, incident_url: str) -> None:
 
 
 async def test_a_message_covers_neither_figures_nor_keys(start: Start, incident_url: str) -> None:
-    async with start(incident_url, size=(60, 15)) as console:
+    """However long it is, it is shown whole, and leaves the name of the database and of the place."""
+    told = "The configuration has no other context to go to."
+    async with start(incident_url, size=(60, 15), production=True) as console:
         await console.shows("flood")
-        shown = console.text.splitlines()
-        console.app.notify("The configuration has no other context to go to.", markup=False)
-        await console.shows("no other context")
-        header, *rest = console.text.splitlines()
-        assert "no other context" in header
-        assert [line for line, before in zip(rest, shown[1:], strict=True) if line != before] == []
+
+        def message() -> tuple[str, Region]:
+            toasts = console.app.screen.query(Toast)
+            box = toasts.last().region if toasts else Region()
+            rows = [row[box.x + 1 : box.right] for row in console.text.splitlines()[box.y : box.bottom]]
+            return " ".join(" ".join(rows).split()), box
+
+        for size, text in (((60, 15), told), (NARROW, told), (NARROW, f"{told} {told} {told} {told}")):
+            await console.pilot.resize_terminal(*size)
+            console.app.notify(text, markup=False)
+            await console.until(lambda text=text: message()[0] == text)
+            box = message()[1]
+            assert box.right == size[0]
+            assert box.height <= 2 or text != told
+            covered = console.text.splitlines()
+            assert "prod PRODUCTION" in covered[0]
+            assert covered[1].startswith(" Queues ")
+            assert covered[-1].startswith(" enter filter")
+            assert "vendor-syncs  " in console.text
 
 
 async def test_a_search_moves_no_column(start: Start, incident_url: str) -> None:
@@ -245,11 +261,15 @@ async def test_a_search_moves_no_column(start: Start, incident_url: str) -> None
             "  from generate_series(1, 50) as nth"
         )
         await console.shows("56 functions")
-        titles = _from_row_with("app / function", console.text)[0]
-        await console.press("slash")
-        await console.type("vendor")
-        await console.shows("only “vendor”")
-        assert _from_row_with("app / function", console.text)[0] == titles
+        for size in (NARROW, (60, 15)):
+            await console.pilot.resize_terminal(*size)
+            await console.shows("56 functions")
+            titles = _from_row_with("app / function", console.text)[0]
+            await console.press("slash")
+            await console.type("vendor")
+            await console.shows("1 function ", "only “vendor”")
+            assert _from_row_with("app / function", console.text)[0] == titles
+            await console.press("escape")
 
 
 def _from_row_with(text: str, screen: str) -> list[str]:

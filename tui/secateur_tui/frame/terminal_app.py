@@ -31,6 +31,9 @@ REPAINTING_KEY = "ctrl+l"
 LEAVING_SECONDS = 0.5
 """How long the keys pressed before it may still take."""
 
+_READ_PER_SECOND = 15
+"""Characters of a message that a tired person reads."""
+
 LEAST = Size(60, 15)
 """A smaller window shows nothing but that it is too small, and takes no keys: they would act on what nobody sees."""
 
@@ -83,9 +86,14 @@ class TerminalApp(App[None]):
         timeout: float | None = None,
         markup: bool = True,
     ) -> None:
-        """One message at a time, of which there is room over the header: the newest. Others would cover figures."""
+        """One message at a time, of which there is room over the header: the newest. Others would cover figures.
+
+        A long one stays for as long as it takes to read.
+        """
         for each in [*self._notifications]:
             self._unnotify(each, refresh=False)
+        if timeout is None:
+            timeout = max(self.NOTIFICATION_TIMEOUT, len(message) / _READ_PER_SECOND)
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
 
     @property

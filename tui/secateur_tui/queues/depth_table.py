@@ -117,16 +117,17 @@ class DepthTable(LineTable):
         return depth_rows.SORT_NAMES.get(self.sort, self.sort) + (", reversed" if self.backwards else "")
 
     @property
-    def summary(self) -> str:
-        """What is shown, in which order, and what it adds up to."""
+    def summaries(self) -> Sequence[str]:
+        """What is shown, in which order, and what it adds up to; in ever fewer words."""
         marked = "" if self.marked is None else f"{len(self.marked.names)} marked ● · "
         found = f"only “{one_line(self.find)}” · " if self.find else ""
         queued = sum(depth.queued for depth in self._depths)
         grows = change(sum(map(growth_of, self._depths)))
         paused = sum(depth.paused for depth in self._depths)
-        return f"{marked}{found}by {self.order} · {number(queued)} queued · {grows}/s" + (
-            f" · {paused} paused ‖" if paused else ""
-        )
+        order, total = f"by {self.order}", f" · {number(queued)} queued · {grows}/s"
+        held = f" · {paused} paused ‖" if paused else ""
+        fewer = marked + found
+        return (fewer + order + total + held, fewer + order + held, fewer.removesuffix(" · "))
 
     def show_depth(self, depths: Sequence[FunctionDepth], in_force: Sequence[InForce] = ()) -> None:
         """Show new figures."""

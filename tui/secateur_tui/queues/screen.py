@@ -197,7 +197,7 @@ class QueuesScreen(PlaceScreen):
         self._table.set_class(stale, "stale")
 
     def _subtitle(self) -> None:
-        self.query_one("#queues", Rule).show("Queues", self._table.summary)
+        self.query_one("#queues", Rule).show("Queues", *self._table.summaries)
 
     def action_open_filter(self) -> None:
         if (scope := self.chosen) is not None:

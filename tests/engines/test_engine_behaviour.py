@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import entry_points
@@ -34,6 +35,13 @@ from secateur.runs import RunStatus, Scope, Window
 
 ACME = "event.data.vendor == 'acme'"
 SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """With secateur's schema, and without a queue of others."""
+    async with Database.connect(database_url) as database:
+        yield database
 
 
 @pytest.fixture(params=sorted(QUEUES))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
 from console_driver import NARROW, Console, Start
 from standing_incident import CULPRIT
 from textual import events
@@ -34,7 +35,8 @@ def table(console: Console) -> DepthTable:
     return console.app.screen.query_one(DepthTable)
 
 
-async def test_a_held_enter_never_commits(start: Start, incident_url: str) -> None:
+@pytest.mark.parametrize("fresh", ["enter", "click"])
+async def test_a_held_enter_never_commits(start: Start, incident_url: str, fresh: str) -> None:
     async with start(incident_url, confirm_above=10_000) as console:
         await console.filter_for("vendor", CULPRIT)
         await console.shows("exact")
@@ -58,10 +60,13 @@ async def test_a_held_enter_never_commits(start: Start, incident_url: str) -> No
             console.app.post_message(enter)
         await console.shows("enter is held down: let go of it")
         assert await committed(console) == 0
-        pressed_at += 3 * FRESH_SECONDS
         await console.settled()
-        await console.until(lambda: time.monotonic() > pressed_at + FRESH_SECONDS)
-        await console.press("enter")
+        if fresh == "enter":
+            pressed_at += 3 * FRESH_SECONDS
+            await console.until(lambda: time.monotonic() > pressed_at + FRESH_SECONDS)
+            await console.press("enter")
+        else:
+            await console.pilot.click(CommitButton)
         await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
         assert await committed(console) == 1
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -147,6 +146,10 @@ class ReviewScreen(Dialog[None]):
             self._is_repeat = not is_fresh
         return is_fresh or not (event.key == "enter" and isinstance(self.focused, CommitButton))
 
+    def on_mouse_down(self) -> None:
+        """A click is no repeated key."""
+        self._is_repeat = False
+
     @on(events.Resize)
     @on(Consent.Said)
     def _make_room_later(self) -> None:
@@ -261,7 +264,7 @@ class ReviewScreen(Dialog[None]):
         self.set_timer(HELD_SECONDS, self._commit_unless_held)
 
     def _commit_unless_held(self) -> None:
-        if self._is_repeat and time.monotonic() - self.entered_at < FRESH_SECONDS:
+        if self._is_repeat:
             self._consent.say("enter is held down: let go of it, then press it once", "warn")
         else:
             self._commit()

@@ -415,7 +415,7 @@ class TestTheViewer:
 
 
 CHANGES = (
-    *("commit_all", "cancel_run", "stop", "undo", "pause", "resume", "forget", "sweep", "decide"),
+    *("make_ready", "commit_all", "cancel_run", "stop", "undo", "pause", "resume", "forget", "sweep", "decide"),
     *("restore", "note_sweep_failure", "compact_depth", "check_depth", "prune", "set_retention", "send"),
 )
 
@@ -427,6 +427,7 @@ async def attempt(engine: NativeEngine, name: str, cancellation_id: UUID, run_id
     request = CancellationRequest.parse(FLOOD)
     cancellations = Cancellations(engine)
     calls = {
+        "make_ready": engine.ledger.make_ready,
         "commit_all": lambda: cancellations.commit_all(request, **author),
         "cancel_run": lambda: cancellations.cancel_run(run_id, **author),
         "stop": lambda: engine.ledger.stop(cancellation_id, **author),

@@ -110,7 +110,9 @@ class Ledger:
         """Let a session load what a commit needs: the first in a session takes five times as long as the next ones.
 
         Nothing is written and nothing is locked; the pool gives out the session that was used last.
+        Raises `ReadOnly`, and `PermissionDenied` for a role that may not commit.
         """
+        self.refuse_if_read_only()
         async with self._database.transaction() as connection:
             await connection.fetch(f"explain {_SQL['commit']}", [], None, "{}")
             await connection.fetch(_SQL["no_records"])

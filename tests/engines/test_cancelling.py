@@ -125,6 +125,13 @@ async def until_started(outside: asyncpg.Connection, numbers: Iterable[int]) -> 
     await eventually(done, "the other jobs to run")
 
 
+async def until_noted(outside: asyncpg.Connection, what: str) -> None:
+    async def noted() -> bool:
+        return bool(await outside.fetchval("select exists (select from bed_ran where what = $1)", what))
+
+    await eventually(noted, f"a job to be {what}")
+
+
 async def left(engine: ForeignEngine, runs: Iterable[str]) -> list[Run]:
     """Those of the runs that are still there: some engines delete what they cancel."""
     found = []
@@ -189,6 +196,8 @@ async def test_running_ones_are_asked_to_stop_or_go_on_to_their_end(
         if not stops:
             await outside.execute("delete from bed_held")
         over = await queue.cancellations.wait(committed.id)
+        # Some engines take a job away first, and then stop it.
+        await until_noted(outside, "stopped" if stops else "end")
     assert over.state == State.COMPLETE
     # Of a run whose row is gone, some engines tell how it ended.
     stopped = stops if await statuses(engine, [run]) else over.stopped == 1

@@ -32,9 +32,9 @@ select count(*) from pg_stat_activity
 
 
 @pytest.fixture
-async def asked(flooded: Database, embedded_url: str) -> AsyncIterator[Database]:
+async def asked(flooded: Database, idle_url: str) -> AsyncIterator[Database]:
     """The queue as the server sees it: by sessions that can be told from the test's."""
-    async with Database.connect(embedded_url, application_name="asked") as database:
+    async with Database.connect(idle_url, application_name="asked") as database:
         yield database
 
 
@@ -115,10 +115,10 @@ async def test_a_client_that_leaves_cancels_its_statement(
     path: str,
     body: dict[str, str] | None,
     asked: Database,
-    embedded_url: str,
+    idle_url: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with locked(embedded_url) as watcher, serving(asked, engine=Undisturbed(asked)) as server:
+    async with locked(idle_url) as watcher, serving(asked, engine=Undisturbed(asked)) as server:
         client = await Client.connect(server)
         await client.send(request(method, path, body))
         await until_working(watcher, 1)
@@ -127,13 +127,13 @@ async def test_a_client_that_leaves_cancels_its_statement(
     assert caplog.records == []
 
 
-async def test_previews_wait_in_a_queue_that_has_an_end(asked: Database, embedded_url: str) -> None:
+async def test_previews_wait_in_a_queue_that_has_an_end(asked: Database, idle_url: str) -> None:
     limits = replace(DEFAULT, counts=2, counts_waiting=1)
     async with (
         serving(asked, limits, engine=Undisturbed(asked)) as server,
         patient() as client,
     ):
-        async with locked(embedded_url) as watcher:
+        async with locked(idle_url) as watcher:
             counting = [asyncio.create_task(preview(client, server)) for _ in range(2)]
             await until_working(watcher, 2)
             first_of_two = [asyncio.create_task(preview(client, server)) for _ in range(2)]
@@ -148,13 +148,13 @@ async def test_previews_wait_in_a_queue_that_has_an_end(asked: Database, embedde
             assert data_of(await each)["exact"]
 
 
-async def test_a_preview_neither_waits_nor_counts_for_ever(asked: Database, embedded_url: str) -> None:
+async def test_a_preview_neither_waits_nor_counts_for_ever(asked: Database, idle_url: str) -> None:
     limits = replace(DEFAULT, counts=1, count_wait=0.3, count=1.5)
     async with (
         serving(asked, limits, engine=Undisturbed(asked)) as server,
         patient() as client,
     ):
-        async with locked(embedded_url) as watcher:
+        async with locked(idle_url) as watcher:
             counting = asyncio.create_task(preview(client, server))
             await until_working(watcher, 1)
             impatient = await preview(client, server)
@@ -164,13 +164,13 @@ async def test_a_preview_neither_waits_nor_counts_for_ever(asked: Database, embe
         data_of(await preview(client, server))
 
 
-async def test_a_preview_that_was_left_gives_its_turn_back(asked: Database, embedded_url: str) -> None:
+async def test_a_preview_that_was_left_gives_its_turn_back(asked: Database, idle_url: str) -> None:
     limits = replace(DEFAULT, counts=1)
     async with (
         serving(asked, limits, engine=Undisturbed(asked)) as server,
         patient() as client,
     ):
-        async with locked(embedded_url) as watcher:
+        async with locked(idle_url) as watcher:
             for _ in range(4):
                 leaving = await Client.connect(server)
                 await leaving.send(request("POST", PREVIEW, FLOOD))
@@ -180,9 +180,9 @@ async def test_a_preview_that_was_left_gives_its_turn_back(asked: Database, embe
         data_of(await preview(client, server))
 
 
-async def test_a_request_that_takes_too_long_is_given_up(asked: Database, embedded_url: str) -> None:
+async def test_a_request_that_takes_too_long_is_given_up(asked: Database, idle_url: str) -> None:
     limits = replace(DEFAULT, request=0.5)
-    async with locked(embedded_url) as watcher, serving(asked, limits, engine=Undisturbed(asked)) as server:
+    async with locked(idle_url) as watcher, serving(asked, limits, engine=Undisturbed(asked)) as server:
         async with patient() as client:
             listing = await client.get(f"{server.address}/v1/queues")
             assert "took too long" in failure_of(listing, 504).error
@@ -194,10 +194,10 @@ async def test_a_request_that_takes_too_long_is_given_up(asked: Database, embedd
 
 
 async def test_a_server_that_stops_answers_what_is_under_way(
-    asked: Database, embedded_url: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    asked: Database, idle_url: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     limits = replace(DEFAULT, grace=0.2)
-    async with locked(embedded_url) as watcher, patient() as client:
+    async with locked(idle_url) as watcher, patient() as client:
         async with serving(asked, limits, engine=Undisturbed(asked)) as server:
             counting = asyncio.create_task(preview(client, server))
             committing = asyncio.create_task(client.post(f"{server.address}/v1/cancellations", json=FLOOD))

@@ -124,7 +124,8 @@ async def test_an_expression_searches(start: Start, incident_url: str) -> None:
         heading = next(line for line in console.text.splitlines() if " attempts " in line)
         row = next(line for line in console.text.splitlines() if line.startswith("▌"))
         assert heading.index("data.amount") < heading.index("data.vendor_id"), "what is searched comes first"
-        assert row[heading.index("data.amount") :].startswith("7 "), row
+        figures = row[heading.index("data.amount") :][: len("data.amount")]
+        assert figures == "7".rjust(len("data.amount")), row
         await search(console, " && event.data.missing")
         await console.shows("No run matches.")
 

@@ -110,7 +110,7 @@ def _reach_the_commit(terminal: Terminal) -> None:
     terminal.send(b"\x1b[20~")
     terminal.read_until("enter goes on")
     terminal.send(b"INC-1\r")
-    terminal.read_until("then enter goes on")
+    terminal.read_until("vendor-syncs or 623")
     terminal.send(b"vendor-syncs\r")
     terminal.read_until("enter cancels")
 

@@ -162,7 +162,8 @@ class Job:
                 if beat is not None:
                     await beat()
         except BaseException:
-            await self.note(number, "stopped")
+            # Some workers cancel whatever their job still waits for.
+            await asyncio.shield(self.note(number, "stopped"))
             raise
         if payload.get("fails"):
             raise RuntimeError(f"number {number} fails")

@@ -197,8 +197,7 @@ class HistoryScreen(PlaceScreen):
         detail, cancellation = self._detail, self.chosen
         self._show_parts()
         if cancellation is not None:
-            name = toned((history_rows.scope_text(cancellation), "strong"), (f"  {cancellation.id}", "quiet"))
-            self._detail_rule.show(name)
+            self._detail_rule.show(history_rows.scope_text(cancellation), str(cancellation.id))
             left = self._left_by(cancellation)
             trouble = self.session.queue.cancellations.trouble_of(cancellation.id)
             now, arriving = self._feed.now(), self._arriving(cancellation)

@@ -223,7 +223,11 @@ def test_head_ends_an_export_quietly(url: str) -> None:
 def test_an_interrupted_export_leaves_whole_lines(url: str) -> None:
     fill(url, 5000, 1000)
     process = subprocess.Popen(
-        [*COMMAND, "export", "--app", "big"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(url)
+        [*COMMAND, "export", "--app", "big"],
+        bufsize=0,  # communicate() would pass over what readline() has read ahead
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(url),
     )
     assert process.stdout is not None
     first = process.stdout.readline()

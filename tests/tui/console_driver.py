@@ -64,6 +64,9 @@ _VARYING = (
 """What differs from run to run although nothing is wrong; a line keeps its width where it can."""
 
 
+_PASSING = re.compile(r"looking…|counting")
+"""What a screen says only until an answer is there, which may come before anybody compares it."""
+
 _AGE = re.compile(r"\b(\d+)h (\d\d)m\b")
 _LATER_MINUTES = 10
 """How much later than when its runs were made a screen may be looked at: their ages have grown since."""
@@ -221,6 +224,7 @@ class Console:
             SNAPSHOTS.mkdir(exist_ok=True)
             stored.write_text(await self._still(), encoding="utf-8")
         expected = stored.read_text(encoding="utf-8")
+        assert not (found := _PASSING.search(expected)), f"{stored.name} is of a moment: {found[0]}"
         deadline = time.monotonic() + PATIENCE
         while (shown := _as_young_as(expected, self._lasting)) != expected:
             if time.monotonic() > deadline:

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
+import asyncpg
 import pytest
 
 from bytecode import keep_bytecode
 from interrupts import hear_interrupts
 from secateur.postgres.database import Database
 from secateur.postgres.embedded import EmbeddedPostgres, find_binaries, system_binaries
+from secateur.postgres.sessions import Sessions
 from servers import SETTINGS, Server, use_memory, with_schema
 
 BINARIES = {"embedded": find_binaries()}
@@ -88,3 +91,18 @@ def embedded_url(postgres_servers: Callable[[str], Server]) -> Iterator[str]:
 async def database(database_url: str) -> AsyncIterator[Database]:
     async with Database.connect(database_url) as database:
         yield database
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every statement, as it is sent, but for the rows that a cursor goes on to fetch."""
+    sent: list[str] = []
+    opened = Sessions.open
+
+    async def watched(self: Sessions, *given: Any, **named: Any) -> asyncpg.Connection:
+        connection = await opened(self, *given, **named)
+        connection.add_query_logger(lambda record: sent.append(record.query))
+        return connection
+
+    monkeypatch.setattr(Sessions, "open", watched)
+    return sent

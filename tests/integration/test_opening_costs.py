@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Any
 
-import asyncpg
 import pytest
 
 from secateur.engines.foreign import discovery
@@ -14,22 +12,13 @@ from secateur.engines.foreign.discovery import installations
 from secateur.engines.foreign.file import engine_files
 from secateur.engines.loading import open_engine
 from secateur.postgres.database import Database
-from secateur.postgres.sessions import OWN_PROCESS, SET, Sessions
+from secateur.postgres.sessions import OWN_PROCESS, SET
 
 
-async def test_a_queue_is_opened_by_four_statements(embedded_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[str] = []
-    opened = Sessions.open
-
-    async def watched(self: Sessions, *given: Any, **named: Any) -> asyncpg.Connection:
-        connection = await opened(self, *given, **named)
-        connection.add_query_logger(lambda record: sent.append(record.query))
-        return connection
-
-    monkeypatch.setattr(Sessions, "open", watched)
+async def test_a_queue_is_opened_by_four_statements(embedded_url: str, statements: list[str]) -> None:
     async with Database.connect(embedded_url) as database:
         assert (await open_engine(database)).name == "native"
-    asked = [query for query in sent if query not in (OWN_PROCESS, SET)]
+    asked = [query for query in statements if query not in (OWN_PROCESS, SET)]
     # Whether the schema is there, safe and of this program; and which queues of others are there.
     assert len(asked) == 4
 

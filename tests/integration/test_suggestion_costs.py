@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-import asyncpg
 import pytest
 
 import secateur
@@ -20,7 +19,6 @@ from secateur.engines.populations import Population
 from secateur.engines.sampled import SAMPLE_PAGES
 from secateur.looking import contrasts, suggesting
 from secateur.looking.contrasts import Contrast
-from secateur.postgres.sessions import Sessions
 
 RUNS = 2_000
 POPULATION = Population("billing", ("syncs",))
@@ -36,21 +34,6 @@ async def enqueue(queue: Any, payload: Any) -> Enqueued:
     events = [{"data": {"vendor": vendor, "payload": payload(number)}} for number, vendor in enumerate(vendors)]
     await queue.enqueue_many("billing", "syncs", events, started_at=times)
     return times[RUNS // 2], now
-
-
-@pytest.fixture
-def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every statement, as it is sent, but for the rows that a cursor goes on to fetch."""
-    sent: list[str] = []
-    opened = Sessions.open
-
-    async def watched(self: Sessions, *given: Any, **named: Any) -> asyncpg.Connection:
-        connection = await opened(self, *given, **named)
-        connection.add_query_logger(lambda record: sent.append(record.query))
-        return connection
-
-    monkeypatch.setattr(Sessions, "open", watched)
-    return sent
 
 
 async def test_statements_of_a_suggestion(

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import asyncpg
 import pytest
 from console_driver import WIDE, Start
 from test_review import consent, review
 
 from patience import PATIENCE
-from secateur.postgres.sessions import Sessions
 from secateur_tui.app import ConsoleApp
 from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.review.committing import Committing
@@ -21,17 +19,11 @@ from secateur_tui.review.screen import ReviewScreen
 
 
 async def test_the_guarantee_is_painted_after_one_statement_and_no_layout(
-    start: Start, incident_url: str, monkeypatch: pytest.MonkeyPatch
+    start: Start, incident_url: str, statements: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[str] = []
     laid_out = 0
     seen: list[tuple[str, list[str], int]] = []
-    opened, lay_out, lead_on = Sessions.open, ReviewScreen._refresh_layout, ConsoleApp._show_committed
-
-    async def watched(self: Sessions, *given: Any, **named: Any) -> asyncpg.Connection:
-        connection = await opened(self, *given, **named)
-        connection.add_query_logger(lambda record: sent.append(record.query))
-        return connection
+    lay_out, lead_on = ReviewScreen._refresh_layout, ConsoleApp._show_committed
 
     def counting(self: ReviewScreen, *given: Any, **named: Any) -> None:
         nonlocal laid_out
@@ -39,11 +31,10 @@ async def test_the_guarantee_is_painted_after_one_statement_and_no_layout(
         lay_out(self, *given, **named)
 
     def painted(self: ConsoleApp, *given: Any) -> None:
-        commits = [each for each in sent if "commit_cancellations" in each and not each.startswith("explain")]
+        commits = [each for each in statements if "commit_cancellations" in each and not each.startswith("explain")]
         seen.append((console.text, commits, laid_out))
         lead_on(self, *given)
 
-    monkeypatch.setattr(Sessions, "open", watched)
     monkeypatch.setattr(ConsoleApp, "_show_committed", painted)
     async with review(start, incident_url, size=WIDE, refresh_seconds=3600) as console:
         await consent(console)

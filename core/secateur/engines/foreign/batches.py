@@ -16,7 +16,7 @@ import asyncpg
 
 from secateur.engines.foreign.batching import Batching
 from secateur.engines.foreign.rules import JobRule
-from secateur.engines.foreign.slow_jobs import IN_A_BATCH, SlowJobs, TooLong, within
+from secateur.engines.foreign.slow_jobs import IN_A_BATCH, TooLong, within
 from secateur.engines.foreign.walks import MOST, Walk
 from secateur.errors import DatabaseError, LockUnavailable
 from secateur.ledger.steps import SweepStep
@@ -56,7 +56,6 @@ class Batches(Batching):
     def __init__(self, database: Database, source: ForeignSource) -> None:
         super().__init__(database, source)
         self._walks: dict[UUID, Walk] = {}
-        self._slow = SlowJobs(database, source)
 
     async def sweep(self, app_id: str, rule: JobRule, batch: int) -> SweepStep:
         """Cancel up to `batch` runs, and see what became of those that ran. `app_id` is the name in the ledger."""

@@ -12,6 +12,7 @@ import asyncpg
 from secateur.engines.foreign.holders import holders_of
 from secateur.engines.foreign.installation import Installation
 from secateur.engines.foreign.rules import RuleReader
+from secateur.engines.foreign.slow_jobs import SlowJobs
 from secateur.errors import LockUnavailable
 from secateur.ledger.steps import SweepStep
 from secateur.postgres.database import Database
@@ -23,11 +24,12 @@ _FOR_UPDATE = re.compile(r"\bfor update\b(?: of \w+)?")
 
 
 class Batching:
-    """A batch's transaction, its locks, and whom it waits for."""
+    """A batch's transaction, its locks, whom it waits for, and the runs whose conditions take too long for it."""
 
     def __init__(self, database: Database, source: ForeignSource) -> None:
         self._database = database
         self._source = source
+        self._slow = SlowJobs(database, source)
 
     @property
     def _installation(self) -> Installation:

@@ -17,7 +17,7 @@ import asyncpg
 
 from secateur.engines.foreign.batching import Batching
 from secateur.engines.foreign.rules import JobRule, rule_of
-from secateur.engines.foreign.slow_jobs import IN_A_BATCH, SlowJobs, TooLong, within
+from secateur.engines.foreign.slow_jobs import IN_A_BATCH, TooLong, within
 from secateur.engines.foreign.walks import MOST
 from secateur.errors import LockUnavailable
 from secateur.ledger.steps import SweepStep
@@ -57,7 +57,6 @@ class Restores(Batching):
 
     def __init__(self, database: Database, source: ForeignSource) -> None:
         super().__init__(database, source)
-        self._slow = SlowJobs(database, source)
         self._paces: dict[UUID, _Pace] = {}
 
     async def restore(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:

@@ -9,15 +9,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-NUMBERS = (signal.SIGTERM, signal.SIGINT)
+
+def graceful() -> tuple[signal.Signals, ...]:
+    """The signals that stop a process gracefully. A hangup is one, unless the process was told to ignore it (nohup)."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return (signal.SIGTERM, signal.SIGINT) if ignored else (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @contextmanager
 def stopped_by_signals(stop: Callable[[], None], *, to_the_end: bool = False) -> Iterator[None]:
-    """Within this context, SIGTERM and SIGINT call `stop` on the running event loop, in the main thread.
+    """Within this context, the graceful signals call `stop` on the running event loop, in the main thread.
 
     It does not use the loop's own handlers: they disappear with the loop, and a second signal during the exit would
-    kill the process. `to_the_end` means that the process exits afterwards, and ignores both signals from then on.
+    kill the process. `to_the_end` means that the process exits afterwards, and ignores these signals from then on.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -28,7 +32,7 @@ def stopped_by_signals(stop: Callable[[], None], *, to_the_end: bool = False) ->
         if not loop.is_closed():
             loop.call_soon_threadsafe(stop)
 
-    before = {number: signal.signal(number, handle) for number in NUMBERS}
+    before = {number: signal.signal(number, handle) for number in graceful()}
     try:
         yield
     finally:

@@ -46,7 +46,7 @@ def test_it_serves_sweeps_and_stops(url: str) -> None:
         now = get(path).json()["data"]
         assert now["counts"]["cancelled"] == ACME - 1
         assert now["created_by"] == "nadia"
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGHUP)
         out, err = process.communicate(timeout=PATIENCE)
         assert (process.returncode, out, err) == (0, "", "")
 

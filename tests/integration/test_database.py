@@ -240,6 +240,26 @@ class TestCancellation:
         assert await running_statements(empty, "napping") == 0
         assert await empty.fetchval("select count(*) from t") == 0
 
+    async def test_at_any_moment_leaves_no_transaction_open(self, empty_database_url: str) -> None:
+        complaints: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+        async with Database.connect(empty_database_url, max_size=1) as database:
+
+            async def read() -> None:
+                async with database.transaction(timeout=5) as transaction:
+                    await transaction.fetchval("select 1")
+
+            await read()
+            for turns in range(12):
+                reading = asyncio.create_task(read())
+                for _ in range(turns):
+                    # Postgres answers in between, so that each statement of the transaction is cancelled once.
+                    await asyncio.sleep(0.0005)
+                reading.cancel()
+                await asyncio.wait([reading])
+                assert await database.fetchval("select 1") == 1
+        assert complaints == []
+
 
 class TestReadOnly:
     async def test_writes_are_refused(self, empty_database_url: str) -> None:

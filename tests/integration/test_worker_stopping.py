@@ -340,7 +340,7 @@ async def stubborn(run):
 
 
 class TestSignals:
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
     async def test_one_lets_runs_end(self, queue: Queue, embedded_url: str, tmp_path: Path, number: int) -> None:
         with commanded(tmp_path, JOBS, "jobs_of_the_command:billing", "--database", embedded_url) as worker:
             run_id = await queue.enqueue("billing", "invoices", {"seconds": 0.5})

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import signal
 import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -18,6 +16,7 @@ from fastapi import FastAPI
 from secateur.api.limits import DEFAULT, Limits
 from secateur.api.protocol import protocol_with
 from secateur.errors import SecateurError, UsageError
+from secateur.signals import stopped_by_signals
 
 HOST = "127.0.0.1"
 """Where nobody but this machine is served."""
@@ -126,16 +125,12 @@ class Server(uvicorn.Server):
 
 
 async def run_server(api: FastAPI, listener: socket.socket, limits: Limits = DEFAULT, front: Front = PLAIN) -> None:
-    """Answer requests until SIGINT or SIGTERM; requests in progress are answered first."""
+    """Answer requests until SIGINT, SIGTERM or SIGHUP; requests in progress are answered first."""
     server = Server(api, limits, front)
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop() -> None:
         server.should_exit = True
 
     # uvicorn raises the signal again after its graceful end, but this end was requested and is not a failure.
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with stopped_by_signals(stop):
         await server.serve(sockets=[listener])
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -171,7 +171,7 @@ def _running(command: AddCommand) -> None:
         "worker",
         "start:worker",
         "run the functions of an app",
-        "Runs the functions of the apps until SIGTERM or SIGINT, then waits for running runs; a second signal\n"
+        "Runs the functions of the apps until SIGTERM, SIGINT or SIGHUP, then waits for running runs; a second signal\n"
         "interrupts them. A Worker brings its own database and settings; for apps these come from the\n"
         "configuration. Flags override both.",
     )

@@ -10,9 +10,9 @@ def watching(command: AddCommand) -> None:
         "watch",
         "watch:watch",
         "watch the queues by rules, and post what floods and what would cancel it",
-        "Evaluates the rules of the configuration (table [watch]) until SIGTERM or SIGINT. Posts to its targets when\n"
-        "one begins to fire, and when that is over: once, however many watches there are. With --once, the exit\n"
-        "code is 3 if a rule fires.",
+        "Evaluates the rules of the configuration (table [watch]) until SIGTERM, SIGINT or SIGHUP. Posts to its\n"
+        "targets when one begins to fire, and when that is over: once, however many watches there are. With --once,\n"
+        "the exit code is 3 if a rule fires.",
     )
     how = watch.add_mutually_exclusive_group()
     how.add_argument("--once", action="store_true", help="evaluate every rule once, post what is due, and leave")

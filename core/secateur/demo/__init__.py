@@ -22,6 +22,7 @@ from secateur.demo.processes import Staff
 from secateur.demo.seeding import Progress, Report, seed
 from secateur.errors import EmbeddedPostgresError
 from secateur.postgres.embedded import EmbeddedPostgres, find_binaries, system_binaries
+from secateur.signals import graceful
 
 __all__ = ["DEFAULT_RUNS", "Incident", "Progress", "Report", "incident", "report_on", "run_headless", "start_postgres"]
 
@@ -68,8 +69,8 @@ def incident(runs: int, report: Report) -> Iterator[Incident]:
 
 
 def run_headless(runs: int, report: Report) -> None:
-    """The incident without a console, until SIGINT or SIGTERM; `{"database": …}` on stdout says that it is ready."""
-    before = {number: signal.signal(number, _leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    """The incident without a console, until a graceful signal; `{"database": …}` on stdout says that it is ready."""
+    before = {number: signal.signal(number, _leave) for number in graceful()}
     try:
         with incident(runs, report) as place:
             sys.stdout.write(f"{json.dumps({'database': place.url})}\n")
@@ -85,7 +86,7 @@ def run_headless(runs: int, report: Report) -> None:
 
 def _leave(*_: object) -> NoReturn:
     """Stop once; a second signal must not disturb the cleanup."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in graceful():
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 

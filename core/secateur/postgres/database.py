@@ -213,6 +213,9 @@ class Database:
         connection = await self._acquire()
         try:
             yield connection
+        except asyncio.CancelledError:
+            await asyncio.shield(_end_transaction(connection))
+            raise
         finally:
             try:
                 with suppress(TimeoutError):  # the pool has dropped the connection
@@ -284,6 +287,17 @@ class Database:
             if known is None:
                 raise
             raise known from error
+
+
+async def _end_transaction(connection: Any) -> None:
+    """The statement that was cancelled may have been the one that begins or ends a transaction: then the driver does
+    not know that one is open, and would complain to the user."""
+    with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+        async with asyncio.timeout(RELEASE_SECONDS):
+            with suppress(asyncpg.PostgresError):  # a transaction that has failed answers nothing else
+                await connection.execute("select")  # waits until the cancelled statement is over
+            if connection.is_in_transaction():
+                await connection.execute("rollback")
 
 
 async def _notifications(connection: Any, channels: Sequence[str]) -> AsyncIterator[tuple[str, str]]:

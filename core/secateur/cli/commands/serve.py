@@ -27,7 +27,7 @@ from secateur.words.shell import command_line, work_at
 
 
 async def serve(arguments: argparse.Namespace) -> int:
-    """Until SIGINT or SIGTERM; requests under way are answered first."""
+    """Until SIGINT, SIGTERM or SIGHUP; requests under way are answered first."""
     place = find_place(arguments)
     front, rules = _front(arguments), _rules(arguments, place)
     seconds = place.settings.query_timeout_seconds

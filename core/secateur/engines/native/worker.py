@@ -148,7 +148,7 @@ class Worker:
         self._slot_or_stop.set()
 
     async def run(self, *, to_the_end: bool = False) -> None:
-        """Work until SIGTERM, SIGINT or `stop()`; a worker can run only once. Waits for Postgres, also at the start.
+        """Work until SIGTERM, SIGINT, SIGHUP or `stop()`; only once. Waits for Postgres, also at the start.
 
         `to_the_end` means that the process ends with the worker: signals are then ignored, and if functions cannot be
         interrupted, the process exits from here.

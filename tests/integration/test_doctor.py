@@ -170,6 +170,7 @@ async def test_what_is_switched_off_on_the_tables(embedded_url: str) -> None:
     await do(
         embedded_url,
         "alter table secateur.runs disable trigger all",
+        "drop trigger refuse_odd_app on secateur.apps",
         "alter table secateur.apps enable row level security",
         "alter table secateur.depth_drifts set unlogged",
     )
@@ -177,6 +178,7 @@ async def test_what_is_switched_off_on_the_tables(embedded_url: str) -> None:
     assert {each.severity for each in found} == {Severity.ERROR}
     assert {each.summary for each in found} >= {
         "trigger refuse_deep_event of secateur.runs is disabled, so what it refuses is written",
+        "trigger refuse_odd_app is missing, so what it refuses is written",
         "secateur.apps hides its rows from everybody but its owner: row security is on",
         "secateur.depth_drifts is unlogged: a crash empties it",
     }

@@ -187,6 +187,7 @@ SPOILT = [
     ("grant secateur_audit to a_passer_by", "role a_passer_by: is a member of secateur_audit"),
     ("grant pg_monitor to secateur_sandbox", "role secateur_sandbox: is a member of pg_monitor"),
     ("drop function secateur.lock_app", "function secateur.lock_app: is missing"),
+    ("drop function secateur_cel.upper_v1", "function secateur_cel.upper_v1: is missing"),
     ("drop function secateur.unrestored", "function secateur.unrestored: is missing"),
     ("drop view secateur.cancelling_runs", "view secateur.cancelling_runs: is missing"),
 ]

@@ -96,6 +96,7 @@ def _unconnected(error: SecateurError) -> Finding:
     advice = {
         SettingsError: "correct the address: --database, the context, or the variables of the environment",
         PermissionDenied: "check user and password, pg_hba.conf, and the right to CONNECT to the database",
+        DatabaseError: "choose another database: --database, the context, or the variables of the environment",
         OutOfResources: "raise max_connections, or close what is not needed; the server's log says more",
     }.get(type(error), "check that the server runs, its address, and what is between here and there")
     return Finding("connection", Severity.ERROR, str(error), advice)

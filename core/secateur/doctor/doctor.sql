@@ -89,6 +89,12 @@ select format('%s of secateur.%s is disabled, so what it refuses is written',
  group by own.relname, known.conname, known.oid, switch.tgname
  order by 1
 
+-- name: triggers
+select trigger.tgname::text as name
+  from pg_trigger as trigger
+  join pg_class as own on own.oid = trigger.tgrelid
+ where own.relnamespace = 'secateur'::regnamespace
+
 -- name: indexes
 -- Of secateur's own tables, and of the tables whose ids are given.
 select space.nspname::text as schema, own.relname::text as name, guarded.relname::text as table, about.indisvalid as is_valid,

@@ -11,7 +11,7 @@ from secateur.engines.foreign.discovery import installations
 from secateur.engines.indexing import FilterIndexes
 from secateur.errors import DatabaseError
 from secateur.instants import utc
-from secateur.schema.indexes import expected_indexes
+from secateur.schema.indexes import expected_indexes, expected_triggers
 from secateur.words.figures import number
 from secateur.words.shell import command_line
 
@@ -45,11 +45,21 @@ async def _tables_of_others(patient: Patient) -> list[int]:
 async def tables(patient: Patient) -> list[Finding]:
     rows = await patient.database.fetch(SQL["weakened"], repeatable=True)
     weakened = dict.fromkeys((row["summary"], row["advice"]) for row in rows)
+    there = {row["name"] for row in await patient.database.fetch(SQL["triggers"], repeatable=True)}
+    for name, definition in expected_triggers(await _applied(patient)).items():
+        if name not in there:
+            weakened[f"trigger {name} is missing, so what it refuses is written", definition] = None
     if not weakened:
-        return [Finding("tables", Severity.OK, "logged, with every trigger and constraint, and no row hidden")]
+        return [Finding("tables", Severity.OK, "logged, no trigger missing or constraint disabled, and no row hidden")]
     return [
         Finding("tables", Severity.ERROR, summary, f"as the schema's owner: {advice}") for summary, advice in weakened
     ]
+
+
+async def _applied(patient: Patient) -> set[str]:
+    """The names of the migrations."""
+    rows = await patient.database.fetch("select name from secateur.migrations", repeatable=True)
+    return {row["name"] for row in rows}
 
 
 async def indexes(patient: Patient) -> list[Finding]:
@@ -73,7 +83,6 @@ async def indexes(patient: Patient) -> list[Finding]:
 async def _missing(patient: Patient, there: set[str]) -> list[Finding]:
     if not there:
         return []
-    applied = {row["name"] for row in await patient.database.fetch("select name from secateur.migrations")}
     return [
         Finding(
             "indexes",
@@ -82,7 +91,7 @@ async def _missing(patient: Patient, there: set[str]) -> list[Finding]:
             "as the schema's owner: " + definition.replace(" index ", " index concurrently ", 1),
             {"schema": "secateur", "name": name},
         )
-        for name, definition in expected_indexes(applied).items()
+        for name, definition in expected_indexes(await _applied(patient)).items()
         if name not in there
     ]
 

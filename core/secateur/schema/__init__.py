@@ -39,7 +39,7 @@ GIVING_WAY = Backoff(0.5, 0.5, attempts=10)
 LOOK_SECONDS = 0.25
 """How often an install looks up whom it waits for."""
 
-_DEFINITION = re.compile(r"^create(?: or replace)? (function|view) secateur\.(\w+)", re.MULTILINE)
+_DEFINITION = re.compile(r"^create(?: or replace)? (function|view) (secateur|secateur_cel)\.(\w+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -274,8 +274,8 @@ async def _gaps(connection: Any, migrations: Sequence[Migration], applied: Mappi
     statements = _statements()
     current = [one for one in migrations if one.name in applied and applied[one.name].checksum == one.checksum]
     defined = [found for one in current if not one.once for found in _DEFINITION.findall(one.sql)]
-    kinds, names = zip(*defined, strict=True) if defined else ((), ())
-    lost = await connection.fetch(statements["lost"], kinds, names)
+    kinds, schemas, names = zip(*defined, strict=True) if defined else ((), (), ())
+    lost = await connection.fetch(statements["lost"], kinds, schemas, names)
     # Without all of its functions, the schema may be unable to tell.
     asked = "rights" if not lost and await connection.fetchval(statements["tells_rights"]) else "dangers"
     return list(dict.fromkeys(Gap(**row) for row in (*lost, *await connection.fetch(statements[asked]))))

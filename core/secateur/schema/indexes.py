@@ -1,4 +1,4 @@
-"""The indexes that the migrations make: what a database must have besides the tables."""
+"""The indexes and triggers that the migrations make: what a database must have besides the tables."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ _STATEMENT = re.compile(
     r"|^alter index secateur\.(?P<old>\w+) rename to (?P<new>\w+)",
     re.MULTILINE | re.IGNORECASE,
 )
+
+
+_TRIGGER = re.compile(r"^create trigger (?P<name>\w+) [^;]+", re.MULTILINE | re.IGNORECASE)
+
+
+def expected_triggers(applied: Collection[str]) -> dict[str, str]:
+    """Each trigger by its name, with the statement that creates it, once the files of these names are applied."""
+    files = [migration for migration in bundled() if migration.once and migration.name in applied]
+    return {each["name"]: " ".join(each[0].split()) for one in files for each in _TRIGGER.finditer(one.sql)}
 
 
 def expected_indexes(applied: Collection[str]) -> dict[str, str]:

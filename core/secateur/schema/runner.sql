@@ -84,13 +84,13 @@ select to_regproc('secateur.record_audit') is not null
 select secateur.record_audit('install', '', null, null, $1, null, $2::jsonb)
 
 -- name: lost
--- What the files define and the schema does not have.
-select format('%s secateur.%I', defined.kind, defined.name) as what, 'is missing' as gap
-  from unnest($1::text[], $2::text[]) as defined (kind, name)
+-- What the files define and their schemas do not have.
+select format('%s %I.%I', defined.kind, defined.schema, defined.name) as what, 'is missing' as gap
+  from unnest($1::text[], $2::text[], $3::text[]) as defined (kind, schema, name)
  where not exists (select from pg_catalog.pg_proc as routine
-                    where routine.pronamespace = to_regnamespace('secateur') and routine.proname = defined.name)
+                    where routine.pronamespace = to_regnamespace(defined.schema) and routine.proname = defined.name)
    and not exists (select from pg_catalog.pg_class as relation
-                    where relation.relnamespace = to_regnamespace('secateur') and relation.relname = defined.name)
+                    where relation.relnamespace = to_regnamespace(defined.schema) and relation.relname = defined.name)
 
 -- name: tells_rights
 -- Whether this session may ask the database itself what is wrong with the rights.

@@ -172,12 +172,31 @@ async def test_a_prepared_transaction_is_named(queue: Queue, database_url: str) 
         committed = await queue.cancel(REQUEST)
         assert (committed.guarantee, committed.blocked_by, committed.blocked_by_prepared) == ("pending", [], [gid])
         assert committed.unblocking == ["rollback prepared 'it''s a claim'"]
-        with pytest.raises(LockUnavailable, match="prepared transaction 'it''s a claim'"):
-            await queue.stop(committed.id)
+        for refused in (queue.stop(committed.id), queue.undo(committed.id), queue.pause("billing", "sync")):
+            with pytest.raises(
+                LockUnavailable, match="prepared transaction 'it''s a claim'.*: rollback prepared 'it''s"
+            ):
+                await refused
     finally:
         await queue.database.execute("rollback prepared 'it''s a claim'")
     shown = await queue.cancellations.wait(committed.id)
     assert (shown.state, shown.blocked_by_prepared) == ("complete", [])
+
+
+async def test_a_prepared_sweep_is_named(queue: Queue, database_url: str) -> None:
+    committed = await queue.cancel(REQUEST)
+    session = await asyncpg.connect(database_url)
+    await session.execute("begin")
+    await session.fetch("select * from secateur.sweep_cancellation('billing', $1, 1)", committed.id)
+    await session.execute("prepare transaction 'a sweep'")
+    await session.close()
+    try:
+        with pytest.raises(
+            LockUnavailable, match=r"\(prepared transaction 'a sweep'\) .*: rollback prepared 'a sweep'"
+        ):
+            await queue.stop(committed.id)
+    finally:
+        await queue.database.execute("rollback prepared 'a sweep'")
 
 
 async def test_a_lock_that_is_not_there_is_made(queue: Queue, database_url: str) -> None:

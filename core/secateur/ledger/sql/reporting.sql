@@ -28,7 +28,7 @@ select rule.id, rule.serial,
     select jsonb_agg(one.pid order by one.pid) filter (where one.pid is not null) as pids,
            jsonb_agg(one.gid order by one.gid) filter (where one.gid is not null) as gids
       from secateur.lock_holders as one
-     where one.app_id = rule.app_id and rule.state = 'active' and rule.in_force_at is null
+     where one.app_id = rule.app_id and one.kind = 'app' and rule.state = 'active' and rule.in_force_at is null
   ) as holder on true
   left join lateral (
     select count(*) as undecided, count(*) filter (where pair.attempts > 1) as stuck

@@ -25,11 +25,8 @@ begin
   end if;
   return record;
 exception when lock_not_available then
-  raise exception using
-    errcode = 'SC423',
-    message = format('an open transaction has locked cancellation %s or the sweeps of app %s; nothing was changed',
-                     lock_record.id, quote_literal(lock_record.app_id)),
-    hint = 'try again; pg_stat_activity shows long-open transactions';
+  perform secateur.refuse_locked(lock_record.app_id, 'sweeps', format('cancellation %s or the sweeps of app %L', lock_record.id,
+                                                                      lock_record.app_id));
 end
 $$;
 

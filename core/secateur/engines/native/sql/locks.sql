@@ -141,12 +141,13 @@ begin
 end
 $$;
 
--- Who holds an app's lock, shared or exclusive: a process, or a prepared transaction (by its gid), which has none. A view, so that
--- whoever may read the tables may read this as well.
+-- Who holds an app's lock (kind `app`) or the gate of its sweeps (`sweeps`), shared or exclusive: a process, or a prepared
+-- transaction (by its gid), which has none. A view, so that whoever may read the tables may read this as well.
 create or replace view secateur.lock_holders as
-  select distinct apps.app_id, held.pid, prepared.gid
+  select distinct apps.app_id, held.pid, prepared.gid, lock.kind
     from secateur.apps
-    join pg_catalog.pg_class as relation on relation.relname = format('app_%s', apps.lock_number)
+   cross join (values ('app'), ('sweeps')) as lock (kind)
+    join pg_catalog.pg_class as relation on relation.relname = format('%s_%s', lock.kind, apps.lock_number)
     join pg_catalog.pg_namespace as schema on schema.oid = relation.relnamespace and schema.nspname = 'secateur_locks'
     join pg_catalog.pg_locks as held on held.locktype = 'relation' and held.relation = relation.oid
      and held.database = (select oid from pg_catalog.pg_database where datname = current_database())
@@ -155,6 +156,29 @@ create or replace view secateur.lock_holders as
      and own.virtualtransaction = held.virtualtransaction
     left join pg_catalog.pg_prepared_xacts as prepared on prepared.transaction = own.transactionid
    where held.granted and held.mode <> 'AccessShareLock';
+
+-- Raises SC423: `what` is locked. Names the holders of the app's lock of that kind, and says what ends them.
+create or replace function secateur.refuse_locked(app_id text, kind text, what text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  holders text;
+  ending text;
+begin
+  select string_agg(coalesce('process ' || held.pid, format('prepared transaction %L', held.gid)), ', '),
+         string_agg(coalesce('select pg_terminate_backend(' || held.pid || ')', format('rollback prepared %L', held.gid)), '; ')
+    into holders, ending
+    from secateur.lock_holders as held
+   where held.app_id = refuse_locked.app_id and held.kind = refuse_locked.kind;
+  raise exception using
+    errcode = 'SC423',
+    message = format('an open transaction%s has locked %s; nothing was changed', ' (' || holders || ')', what),
+    hint = coalesce('try again, or end that transaction, as a superuser or as its own role: ' || ending,
+                    'try again; pg_stat_activity and pg_prepared_xacts show transactions that stay open');
+end
+$$;
 
 -- Gives the waits of the statements that follow what is left until the deadline.
 create or replace function secateur.wait_until(deadline timestamptz)
@@ -186,14 +210,7 @@ begin
       return;
     exception when lock_not_available then
       if clock_timestamp() >= deadline then
-        raise exception using
-          errcode = 'SC423',
-          message = format(
-            'an open transaction%2$s has locked app %1$L; nothing was changed', lock_app.app_id,
-            (select ' (' || string_agg(case when held.pid is not null then format('process %s', held.pid)
-                                            else format('prepared transaction %L', held.gid) end, ', ') || ')'
-               from secateur.lock_holders as held where held.app_id = lock_app.app_id)),
-          hint = 'try again, or end that process or prepared transaction; a worker must commit at once after it claims';
+        perform secateur.refuse_locked(lock_app.app_id, 'app', format('app %L', lock_app.app_id));
       end if;
       perform pg_sleep(0.005);
     end;

@@ -174,7 +174,7 @@ async def test_a_prepared_transaction_is_named(queue: Queue, database_url: str) 
         assert committed.unblocking == ["rollback prepared 'it''s a claim'"]
         for refused in (queue.stop(committed.id), queue.undo(committed.id), queue.pause("billing", "sync")):
             with pytest.raises(
-                LockUnavailable, match="prepared transaction 'it''s a claim'.*: rollback prepared 'it''s"
+                LockUnavailable, match=r"prepared transaction 'it''s a claim'.*: rollback prepared 'it''s"
             ):
                 await refused
     finally:

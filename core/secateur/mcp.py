@@ -6,15 +6,19 @@ tool returns of a payload is data that strangers wrote, so nothing that is read 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from mcp.server import MCPServer
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from secateur import __version__
 from secateur.cel.authoring.explain import Part, explain
@@ -29,7 +33,7 @@ from secateur.looking.listing import read_scope
 from secateur.looking.timed_counting import within
 from secateur.looking.why_forms import why_form
 from secateur.open_queue import OpenQueue
-from secateur.requests import CancellationRequest
+from secateur.requests import CancellationRequest, problem_of
 from secateur.times import resolve_times
 from secateur.words.lines import one_line
 
@@ -49,6 +53,9 @@ After = Annotated[str | None, Field(description="Only runs that started after th
 Before = Annotated[str | None, Field(description="Only runs that started before this time (default: the commit).")]
 Limit = Annotated[int, Field(ge=1, le=200)]
 
+ARGUMENTS = {"app_id": "app", "function_id": "function", "if": "expression", "run_id": "run"}
+"""What the tools call the fields of a request."""
+
 MOST_PARTS = 100
 """Sub-expressions of an explanation."""
 
@@ -59,7 +66,8 @@ async def _in_words() -> AsyncIterator[None]:
     try:
         yield
     except RequestError as error:
-        raise ToolError("\n".join(_problem(each) for each in error.problems)) from error
+        problems = [replace(each, field=ARGUMENTS.get(each.field, each.field)) for each in error.problems]
+        raise ToolError("\n".join(map(_problem, problems))) from error
     except SecateurError as error:
         raise ToolError(str(error)) from error
 
@@ -178,13 +186,60 @@ def _part(depth: int, part: Part) -> dict[str, Any]:
     return {"depth": depth, "part": one_line(part.text), "value": one_line(part.outcome)}
 
 
+class Server(MCPServer[Any]):
+    """Takes arguments exactly as they are given.
+
+    The library ignores those that a tool does not have, and reads the text `null` as nothing. Then a filter could lose
+    its expression, and mean every run.
+    """
+
+    def __init__(self, tools: Sequence[Tool]) -> None:
+        self._tools = {tool.name: tool for tool in tools}
+        self._arguments = {tool.name: _strict(tool) for tool in tools}
+        for tool in tools:
+            tool.parameters = self._arguments[tool.name].model_json_schema(by_alias=True)
+        super().__init__(
+            "secateur", instructions=INSTRUCTIONS, version=__version__, log_level="WARNING", tools=list(tools)
+        )
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None) -> Any:
+        """Raises `ToolError`, with words for whoever called."""
+        tool = self._tools.get(name)
+        if tool is None:
+            raise ToolError(f"there is no tool {name!r}; there are {', '.join(self._tools)}")
+        model = self._arguments[name]
+        try:
+            given = model.model_validate(arguments, strict=True)
+        except ValidationError as error:
+            problems = [_problem_of(each, model, name) for each in error.errors()]
+            raise ToolError("\n".join(map(_problem, problems))) from error
+        try:
+            found = await tool.fn(**{field: getattr(given, field) for field in model.model_fields})
+        except ToolError:
+            raise
+        except Exception as error:
+            raise UnexpectedToolError(f"{name} failed; the log of `secateur mcp` says more") from error
+        return tool.fn_metadata.convert_result(found)
+
+
+def _strict(tool: Tool) -> type[BaseModel]:
+    """The model of a tool's arguments, which allows no others."""
+    base = tool.fn_metadata.arg_model
+    return type(base.__name__, (base,), {"model_config": ConfigDict(extra="forbid"), "__module__": __name__})
+
+
+def _problem_of(detail: ErrorDetails, model: type[BaseModel], tool: str) -> Problem:
+    bounds = detail.get("ctx", {})
+    for bound, words in (("ge", "at least"), ("le", "at most")):
+        if bound in bounds:
+            return Problem(str(detail["loc"][0]), f"must be {words} {bounds[bound]}")
+    return problem_of(detail, model, f"the tool {tool}")
+
+
 def create_server(tools: Tools) -> MCPServer[Any]:
     """The server with its tools; `run_stdio_async` serves them on standard input and output."""
-    server: MCPServer[Any] = MCPServer("secateur", instructions=INSTRUCTIONS, version=__version__, log_level="WARNING")
     looking: tuple[Callable[..., Awaitable[Any]], ...] = (
         *(tools.depth, tools.suggest, tools.preview, tools.explain, tools.history, tools.why),
     )
-    for each in looking:
-        server.add_tool(each, annotations=LOOKS)
-    server.add_tool(tools.propose_cancellation, annotations=PROPOSES)
-    return server
+    proposing = Tool.from_function(tools.propose_cancellation, annotations=PROPOSES)
+    return Server([*(Tool.from_function(each, annotations=LOOKS) for each in looking), proposing])

@@ -89,7 +89,10 @@ def resolve_time(text: str, now: datetime, zone: tzinfo) -> datetime:
         return now.astimezone(UTC)
     try:
         found = _relative(words, now) or _by_epoch(words) or _by_calendar(words, text, now, zone)
-    except (ValueError, OverflowError) as error:
+    except OverflowError:
+        beyond = "must be in the years 1 to 9999 in UTC"
+        raise TimeError(text, beyond, beyond) from None
+    except ValueError as error:
         why = re.sub(r" in year \d+$", "", str(error))
         raise TimeError(text, f"is not a valid time: {error}", why) from None
     if found is None:

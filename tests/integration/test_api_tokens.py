@@ -271,7 +271,7 @@ class TestKeeping:
         with pytest.raises(NotFound, match="there is no token 'other'"):
             await tokens.revoke("other", author="ada", source="cli")
 
-    @pytest.mark.parametrize("name", ["", "x" * 65, "a\nb", "\x1b[2J"])
+    @pytest.mark.parametrize("name", ["", " ", "ci ", "x" * 65, "a\nb", "\x1b[2J"])
     async def test_a_name_is_a_name(self, flooded: Database, name: str) -> None:
         with pytest.raises(RequestError) as caught:
             await make(Tokens(flooded), name)

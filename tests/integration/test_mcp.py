@@ -111,6 +111,45 @@ async def test_errors_say_what_to_do(viewer_url: str) -> None:
         assert "there is no run" in await refusal(client, "why", run="00000000-0000-0000-0000-000000000000")
 
 
+@pytest.mark.parametrize(
+    ("tool", "arguments", "said"),
+    [
+        ("preview", {"app": "billing", "if": "true"}, "if: is not a field of the tool preview; the fields are app, "),
+        ("preview", {"app": "billing", "expresion": "x"}, "did you mean `expression`?"),
+        ("preview", {"app": "billing", "expression": "null"}, "but this is null"),
+        ("preview", {"app": "billing", "function": "null"}, "function: app 'billing' has no function 'null'"),
+        ("preview", {}, "app: is required"),
+        ("preview", {"app": 5, "function": ["f"]}, "app: must be a string\nfunction: must be a string"),
+        ("preview", {"app": "billing", "expression": {"a": 1}}, "expression: must be a string"),
+        ("preview", {"app": "billing", "expression": "(" * 5000}, "expression: the expression has more than"),
+        ("preview", {"app": "billing\0"}, "app"),
+        ("history", {"limit": 0}, "limit: must be at least 1"),
+        ("history", {"limit": 10**30}, "limit: must be at most 200"),
+        ("history", {"limit": "5"}, "limit: must be a whole number"),
+        ("why", {"run": "0" * 1000}, "run"),
+        ("nothing", {}, "there is no tool 'nothing'; there are depth, "),
+        ("propose_cancellation", {"app": "billing", "reasoning": "x", "if": "true"}, "if: is not a field"),
+        ("propose_cancellation", {"app": "billing", "reasoning": "x" * 10_001}, "reasoning"),
+    ],
+)
+async def test_what_is_not_meant_like_that_is_refused(
+    viewer_url: str, tool: str, arguments: dict[str, Any], said: str
+) -> None:
+    """Above all, nothing is left out of a filter: without it, every run would be meant."""
+    async with client_of(viewer_url) as client:
+        refused = await refusal(client, tool, **arguments)
+        assert said in refused
+        assert "pydantic" not in refused
+        async with Database.connect(viewer_url) as database:
+            assert await database.fetchval("select count(*) from secateur.proposals") == 0
+
+
+async def test_the_schemas_allow_no_other_arguments(viewer_url: str) -> None:
+    async with client_of(viewer_url) as client:
+        for tool in (await client.list_tools()).tools:
+            assert tool.input_schema["additionalProperties"] is False
+
+
 async def test_the_command_speaks_it_on_standard_streams(viewer_url: str) -> None:
     command, *arguments = COMMAND
     parameters = StdioServerParameters(command=command, args=[*arguments, "mcp"], env=environment(viewer_url))

@@ -13,6 +13,9 @@ declare
   made secateur.api_tokens;
 begin
   perform secateur.require_name('name', create_token.name, 64);
+  if create_token.name ~ '^[[:space:]]|[[:space:]]$' then
+    raise exception using errcode = 'SC422', column = 'name', message = 'name: must not begin or end with a space';
+  end if;
   perform secateur.require_name('author', create_token.author);
   perform secateur.require_name('source', create_token.source);
   if (create_token.scope in ('viewer', 'operator')) is not true then

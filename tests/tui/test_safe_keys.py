@@ -12,6 +12,7 @@ from textual import events
 
 from patience import PATIENCE
 from secateur.runs import Scope
+from secateur_tui.frame.background import sleep_on_time
 from secateur_tui.frame.question import QuestionScreen
 from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.queues.depth_table import DepthTable
@@ -69,6 +70,14 @@ async def test_a_held_enter_never_commits(start: Start, incident_url: str, fresh
             await console.pilot.click(CommitButton)
         await console.until(lambda: isinstance(console.app.screen, HistoryScreen))
         assert await committed(console) == 1
+
+
+async def test_what_comes_while_the_loop_stands_still_is_waited_for() -> None:
+    stalled, seconds = 0.5, 0.1
+    began = time.monotonic()
+    asyncio.get_running_loop().call_later(seconds / 2, time.sleep, stalled)
+    await sleep_on_time(seconds)
+    assert time.monotonic() - began >= seconds / 2 + stalled + seconds
 
 
 async def test_text_that_comes_as_keys_answers_no_question(start: Start, incident_url: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import ParamSpec
@@ -10,6 +12,8 @@ from textual.dom import DOMNode
 from textual.worker import WorkType
 
 P = ParamSpec("P")
+
+_MOST_SLEEPS = 10
 
 
 def run_beside(
@@ -21,3 +25,15 @@ def run_beside(
     """
     task: WorkType[None] = partial(work, *args, **kwargs)
     node.run_worker(task, group=group, exclusive=True)
+
+
+async def sleep_on_time(seconds: float) -> None:
+    """Sleep, and sleep again if the event loop stood still meanwhile: what came in then has not been read yet.
+
+    On a machine that never keeps up it returns nevertheless, after ten times.
+    """
+    for _ in range(_MOST_SLEEPS):
+        began = time.monotonic()
+        await asyncio.sleep(seconds)
+        if time.monotonic() - began < 1.5 * seconds:
+            return

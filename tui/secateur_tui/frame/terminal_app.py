@@ -12,6 +12,7 @@ from textual import events
 from textual._compositor import CompositorUpdate
 from textual.app import App
 from textual.css.stylesheet import Stylesheet
+from textual.dom import DOMNode
 from textual.geometry import Size
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
@@ -152,3 +153,10 @@ class TerminalApp(App[None]):
             await asyncio.wait_for(self.type_ahead.done(), LEAVING_SECONDS)
         self.type_ahead.forget()
         await self.leave()
+
+
+def type_ahead_of(node: DOMNode) -> TypeAhead:
+    """Of the app that the node belongs to."""
+    app = node.app
+    assert isinstance(app, TerminalApp)  # noqa: S101
+    return app.type_ahead

@@ -81,7 +81,8 @@ class TypeAhead:
         return forgotten
 
     async def done(self) -> None:
-        """Wait until every key has had its effect."""
+        """Wait until every key that has come in has had its effect."""
+        await self._let_pass(self._app)
         await self._resting.wait()
 
     async def run(self) -> None:

@@ -21,10 +21,11 @@ from secateur.ledger.proposals import ProposedCancellation
 from secateur.looking.aftermath import also_arriving
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
-from secateur_tui.frame.background import run_beside
+from secateur_tui.frame.background import run_beside, sleep_on_time
 from secateur_tui.frame.chrome import KeyBar
 from secateur_tui.frame.place import Dialog, key_of
 from secateur_tui.frame.telling import tell
+from secateur_tui.frame.terminal_app import type_ahead_of
 from secateur_tui.keymap import Action, bindings_of
 from secateur_tui.review import sentences as review_text
 from secateur_tui.review.consent import CommitButton, Confirmation, Consent
@@ -261,9 +262,11 @@ class ReviewScreen(Dialog[None]):
 
     @on(Consent.CommitPressed)
     def _decide(self) -> None:
-        self.set_timer(HELD_SECONDS, self._commit_unless_held)
+        run_beside(self, "review-held", self._commit_unless_held)
 
-    def _commit_unless_held(self) -> None:
+    async def _commit_unless_held(self) -> None:
+        await sleep_on_time(HELD_SECONDS)
+        await type_ahead_of(self).done()
         if self._is_repeat:
             self._consent.say("enter is held down: let go of it, then press it once", "warn")
         else:

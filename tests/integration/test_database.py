@@ -414,3 +414,43 @@ async def test_a_service_names_the_database(
     monkeypatch.setenv("PGDATABASE", "postgres")
     async with Database.connect(None) as database:
         assert await database.fetchval("select current_database()") == "postgres"
+
+
+class TestTheConnectionAtHand:
+    """Calls that follow each other use one connection without asking the pool for it each time."""
+
+    async def test_it_is_one_connection_for_all_that_come_one_after_the_other(self, empty: Database) -> None:
+        pids = {await empty.fetchval("select pg_backend_pid()") for _ in range(5)}
+        async with empty.transaction() as connection:
+            pids.add(await connection.fetchval("select pg_backend_pid()"))
+        assert len(pids) == 1
+
+    async def test_the_pool_closes_it_when_nobody_has_used_it_for_long(
+        self, empty_database_url: str, empty: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("secateur.postgres.database.AT_HAND_SECONDS", 0.01)
+        async with Database.connect(empty_database_url, application_name="idle") as database:
+            for holder in database._pool._holders:
+                holder._max_inactive_time = 0.01
+            await database.execute("select 1")
+
+            async def closed() -> bool:
+                return not await empty.fetchval("select count(*) from pg_stat_activity where application_name = 'idle'")
+
+            await eventually(closed, "the connection to be closed")
+            assert await database.fetchval("select 1") == 1
+
+    async def test_after_an_error_the_pool_has_it(self, empty: Database) -> None:
+        await empty.execute("select 1")
+        with pytest.raises(DatabaseError):
+            await empty.execute(raising("XX000"))
+        assert empty._pool.get_idle_size() == 1
+        assert await empty.fetchval("select 1") == 1
+
+    async def test_as_many_as_there_may_be_are_in_use_at_a_time(self, empty_database_url: str) -> None:
+        async with Database.connect(empty_database_url, max_size=3) as database:
+            for _ in range(2):
+                pids = await asyncio.gather(
+                    *(database.fetchval("select pg_backend_pid() from pg_sleep(0.02)") for _ in range(9))
+                )
+                assert len(set(pids)) == 3

@@ -28,6 +28,9 @@ ANSWER_SECONDS = 5.0
 """How much longer than the server's own limit to wait for it to say that the time is up."""
 RELEASE_SECONDS = 5.0
 """How long a connection may take to come to rest after its statement was cancelled, before it is dropped."""
+AT_HAND_SECONDS = 10.0
+"""How long a connection goes from one use to the next without the pool, which costs as much as a short statement. Then
+the pool has it for a moment, to close it if it has been idle or in use for too long."""
 PING_SECONDS = 30.0
 """How long a listening connection may be silent before it is asked whether it still exists."""
 RECONNECTING = Backoff(0.1, 5.0)
@@ -58,6 +61,10 @@ class Database:
         self._sessions = sessions
         self._turnstile = Turnstile(pool.get_max_size())
         self._closing: asyncio.Future[None] | None = None
+        self._at_hand: Any = None
+        """The connection that was used last. For the pool it is in use."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._handing_back: asyncio.Future[None] | None = None
         self.read_only = read_only
         self.description = description
         """`host/database`, without a password."""
@@ -93,10 +100,11 @@ class Database:
             reset=_nothing_to_reset,
         )
         await pool
+        database = cls(pool, sessions, address.description, read_only, statement_timeout)
         try:
-            yield cls(pool, sessions, address.description, read_only, statement_timeout)
+            yield database
         finally:
-            await _close(pool)
+            await database._close()
 
     @property
     def refusals(self) -> int:
@@ -196,8 +204,13 @@ class Database:
 
     async def _run_once(self, operation: Callable[[Any], Awaitable[Result]], timeout: float | None) -> Result:
         if timeout is None:
-            async with self._connection() as connection:
-                return await operation(connection)
+            connection, at_rest = await self._acquire(), False
+            try:
+                answer = await operation(connection)
+                at_rest = True
+            finally:
+                await self._release(connection, at_rest)
+            return answer
         async with asyncio.timeout(timeout + ANSWER_SECONDS), self._transaction(timeout) as connection:
             return await operation(connection)
 
@@ -210,24 +223,55 @@ class Database:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
-        connection = await self._acquire()
+        connection, at_rest = await self._acquire(), False
         try:
             yield connection
+            at_rest = True
         except asyncio.CancelledError:
             await asyncio.shield(_end_transaction(connection))
             raise
         finally:
-            try:
+            await self._release(connection, at_rest)
+
+    async def _release(self, connection: Any, at_rest: bool) -> None:
+        """`at_rest`: no statement is under way, as there may be after an exception."""
+        try:
+            if not (at_rest and self._keep_at_hand(connection)):
                 with suppress(TimeoutError):  # the pool has dropped the connection
                     await self._pool.release(connection, timeout=RELEASE_SECONDS)
-            finally:
-                self._turnstile.leave()
+        finally:
+            self._turnstile.leave()
+
+    def _keep_at_hand(self, connection: Any) -> bool:
+        if self._at_hand is not None or not _is_open(connection) or self._turnstile.room < self._turnstile.ceiling:
+            return False
+        self._at_hand = connection
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(AT_HAND_SECONDS, self._hand_back)
+        return True
+
+    def _take_at_hand(self) -> Any:
+        connection, self._at_hand = self._at_hand, None
+        return connection
+
+    def _hand_back(self) -> None:
+        self._timer = None
+        self._handing_back = asyncio.ensure_future(self._to_the_pool(self._take_at_hand()))
+
+    async def _to_the_pool(self, connection: Any) -> None:
+        if connection is not None:
+            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await self._pool.release(connection, timeout=RELEASE_SECONDS)
 
     async def _acquire(self) -> Any:
         """An open connection, or a new one; where the server takes no more, the next one that somebody gives back."""
         while True:
             await self._turnstile.enter()
             try:
+                if (connection := self._take_at_hand()) is not None:
+                    if _is_open(connection):
+                        return connection
+                    await self._to_the_pool(connection)
                 if (connection := await self._acquire_once()) is not None:
                     self._turnstile.fits(self._pool.get_size())
                     return connection
@@ -274,6 +318,17 @@ class Database:
             async with self._connection() as connection:
                 await connection.close()
 
+    async def _close(self) -> None:
+        """In good order if that goes fast; a statement still running is cancelled by the server later."""
+        if self._timer is not None:
+            self._timer.cancel()
+        try:
+            async with asyncio.timeout(RELEASE_SECONDS):
+                await self._to_the_pool(self._take_at_hand())
+                await self._pool.close()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+            self._pool.terminate()
+
     @contextmanager
     def _in_words(self, timeout: float | None = None) -> Iterator[None]:
         limit = self._statement_timeout if timeout is None else timeout
@@ -300,6 +355,13 @@ async def _end_transaction(connection: Any) -> None:
                 await connection.execute("rollback")
 
 
+def _is_open(connection: Any) -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:  # it broke, and the pool has taken it back
+        return False
+
+
 async def _notifications(connection: Any, channels: Sequence[str]) -> AsyncIterator[tuple[str, str]]:
     """Ends when the connection does."""
     arrived: asyncio.Queue[tuple[str, str] | None] = asyncio.Queue()
@@ -318,15 +380,6 @@ async def _notifications(connection: Any, channels: Sequence[str]) -> AsyncItera
         if notification is None:
             return
         yield notification
-
-
-async def _close(pool: asyncpg.Pool) -> None:
-    """In good order if that goes fast; a statement still running is cancelled by the server later."""
-    try:
-        async with asyncio.timeout(RELEASE_SECONDS):
-            await pool.close()
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
-        pool.terminate()
 
 
 def _milliseconds(seconds: float) -> str:

@@ -14,7 +14,7 @@ from secateur.schema import REPEATABLE, definition
 
 LEDGER = Path(__file__).with_name("ledger.sql").read_text(encoding="utf-8")
 
-_FUNCTION = re.compile(r"^create or replace function secateur\.(\w+)\(", re.MULTILINE)
+_FUNCTION = re.compile(r"^create or replace (?:function|procedure) secateur\.(\w+)\(", re.MULTILINE)
 _POINT = re.compile(r"^( *)-- point: (.+)$", re.MULTILINE)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
+from itertools import product
 from typing import TypeAlias
 
 import asyncpg
@@ -185,6 +186,17 @@ async def what_is_queued_is_on_the_list(here: Scene) -> None:
     await listed(here, connection, "what has fallen due")
 
 
+UNHEARD = (
+    ("enqueue_unheard", "wake", "known to mark_idle", "claim_nothing"),
+    ("enqueue_unheard", "wake", "returned", "claim_nothing"),
+    ("claim_nothing", "complete_and_claim", "nothing found", "enqueue_unheard"),
+    ("claim_nothing", "mark_idle", "before the mark", "enqueue_unheard"),
+    ("claim_nothing", "complete_and_claim", "marked idle", "enqueue_unheard"),
+    ("claim_nothing", "complete_and_claim", "returned", "enqueue_unheard"),
+)
+"""How an enqueue that notifies nobody meets a claim that finds the end of the queue."""
+
+
 async def whoever_queues_is_found_or_tells(here: Scene) -> None:
     """However an enqueue meets a claim that finds nothing, while workers seem to be busy: the claim finds the run, or
     says that there may be one, or the workers are notified."""
@@ -192,26 +204,21 @@ async def whoever_queues_is_found_or_tells(here: Scene) -> None:
     heard: list[object] = []
     await worker.add_listener("secateur_runs", lambda *notification: heard.append(notification[3]))
 
-    async def judge(how: str) -> None:
+    async def judge(how: str, waited: int = 0) -> None:
         for _ in range(2):  # a notification comes after the answer to whatever was asked
             await worker.fetchval("select 1")
-        [last] = here.answer
-        if last["id"] is None and last["more"] is not None and here.app not in heard:
+        found = [row for row in here.answer if row["id"] is not None]
+        if len(found) <= waited and here.answer[-1]["more"] is not None and here.app not in heard:
             raise GuaranteeBroken(f"nobody learns of a run that waits: {how}")
         await here.claim_nothing(connection)
         await connection.execute("update secateur.idle set idle = false where app_id = $1", here.app)
         heard.clear()
 
-    for paused, function, point, other in (
-        ("enqueue_unheard", "wake", "known to mark_idle", "claim_nothing"),
-        ("enqueue_unheard", "wake", "returned", "claim_nothing"),
-        ("claim_nothing", "complete_and_claim", "nothing found", "enqueue_unheard"),
-        ("claim_nothing", "mark_idle", "before the mark", "enqueue_unheard"),
-        ("claim_nothing", "complete_and_claim", "marked idle", "enqueue_unheard"),
-        ("claim_nothing", "complete_and_claim", "returned", "enqueue_unheard"),
-    ):
+    for waited, (paused, function, point, other) in product((0, 1), UNHEARD):
+        # What waits is claimed, and the claim says as well whether that was all.
+        await here.enqueue(connection, "empty", ["globex"] * waited)
         await here.meet(paused, function, point, other)
-        await judge(f"{paused} at {point}, {other}")
+        await judge(f"{paused} at {point}, {other}, {waited} waited", waited)
     async with producer.transaction(isolation="repeatable_read"):
         await producer.fetchval("select count(*) from secateur.idle")
         await here.claim_nothing(connection)
@@ -367,6 +374,12 @@ async def one_at_a_time(here: Scene) -> None:
     await here.verify()
 
 
+CLAIM_AND_FLUSH = (
+    "call secateur.claim_and_flush($1, '{}', '{}', null, 1, 'w', '1 hour',"
+    " null, null, null, null, null, null, null, null, null, null)"
+)
+
+
 async def claimed_before_it_is_on_disk(here: Scene) -> None:
     """A claim that does not wait for the disk may be acted upon when `flush` says so: it is on disk then."""
     worker, watch = await here.connect(), await here.connect()
@@ -384,6 +397,15 @@ async def claimed_before_it_is_on_disk(here: Scene) -> None:
             raise GuaranteeBroken("a claim was to stand that is not on disk")
         if status != "running" or await worker.fetchval(flush, here.app, run["id"], here.cancellation) is not None:
             raise GuaranteeBroken("whether a claim stands is not told by its token")
+    unwritten = 0
+    for _ in range(10):
+        await here.enqueue(watch, "sync", ["globex"])
+        run = await worker.fetchrow(CLAIM_AND_FLUSH, here.app)
+        assert run["claim_token"], "it was claimed"
+        unwritten += await watch.fetchval("select pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn()")
+    # Others write as well, now and then.
+    if unwritten > 5:
+        raise GuaranteeBroken("a worker's claims return before they are on disk")
     await worker.execute("reset synchronous_commit")
 
 

@@ -454,12 +454,23 @@ MUTANTS = [
     ),
     Mutant(
         "a claim does not look again after it has marked the app as idle",
-        [Mutation("      share := null;\n      continue;\n", "      exit;\n", "complete_and_claim")],
+        [Mutation("    share := null;\n  end loop;\n", "    exit;\n  end loop;\n", "complete_and_claim")],
         whoever_queues_is_found_or_tells,
     ),
     Mutant(
         "flush does not wait for the disk",
         [Mutation("  perform pg_logical_emit_message(true, 'secateur', ''::text);\n", "", "flush")],
+        claimed_before_it_is_on_disk,
+    ),
+    Mutant(
+        "a worker's claim does not wait for the disk",
+        [
+            Mutation(
+                "    perform pg_catalog.pg_logical_emit_message(true, 'secateur', ''::pg_catalog.text);\n",
+                "    null;\n",
+                "claim_and_flush",
+            )
+        ],
         claimed_before_it_is_on_disk,
     ),
     Mutant(

@@ -9,9 +9,9 @@ import pytest
 
 APP = "billing"
 
-PLAIN = {"share_app", "take_lock", "survey", "due_floor", "lock_queued", "grant_runs", "require_name"}
+PLAIN = {"share_app", "take_lock", "survey", "due_floor", "lock_queued", "grant_runs"}
 """What every claim calls: it takes the lock, looks what is to be done, locks runs and gives them out."""
-ENDING = {"complete_runs", "require_same_length", "close_requests"}
+ENDING = {"complete_runs"}
 
 CALLS = "select funcname, calls from pg_stat_xact_user_functions where schemaname = 'secateur'"
 TURN = "select * from secateur.complete_and_claim($1, $2::uuid[], $3::uuid[], '{calm,mail}', 5, 'w', '1 hour')"
@@ -84,3 +84,22 @@ async def test_what_has_to_be_done_first_is_done(connection: asyncpg.Connection)
     called = await turn(connection, [], [])
     assert "promote_due" in called
     assert "recover_expired" not in called
+
+
+async def test_the_last_runs_are_claimed_and_the_app_falls_idle_in_one_call(connection: asyncpg.Connection) -> None:
+    """So a worker that keeps up makes one call for a run. One that brings more looks again: there will be others."""
+    idle = "select idle from secateur.idle where app_id = $1"
+    claim = "select * from secateur.claim_batch($1, null, 200, 'w', '1 hour')"
+    assert len(await connection.fetch(claim, APP)) == 80
+    assert not await connection.fetchval(idle, APP)
+    for number, says_so in ((3, False), (2, True), (1, True)):
+        await connection.execute("update secateur.idle set idle = false")
+        await connection.execute(
+            "select secateur.enqueue_many($1, 'calm', array_fill('{}'::jsonb, array[$2::integer]))", APP, number
+        )
+        rows = await connection.fetch(claim, APP)
+        assert len([row for row in rows if row["id"]]) == number
+        assert len(rows) == number + says_so
+        assert await connection.fetchval(idle, APP) is says_so
+        if says_so:
+            assert (rows[-1]["more"], rows[-1]["due_in"]) == (False, None)

@@ -17,7 +17,7 @@ import pytest
 from patience import PATIENCE, eventually
 from secateur.engines.native.claims import Claims
 from secateur.engines.native.functions import App
-from secateur.errors import NotInstalled, Unreachable
+from secateur.errors import Unreachable
 from secateur.postgres.database import Database
 from secateur.postgres.embedded import EmbeddedPostgres
 from servers import kill_everything, with_schema
@@ -144,53 +144,64 @@ async def test_a_crash_takes_back_what_was_not_flushed_and_the_worker_is_told(se
         assert await worker.fetchval(FLUSH, flushed["id"], flushed["claim_token"]) == "completed"
 
 
-async def test_on_a_quick_disk_a_claim_is_one_call(embedded_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It measures the disk from time to time, by a claim in two calls."""
+@asynccontextmanager
+async def claiming(server: EmbeddedPostgres) -> AsyncIterator[tuple[Claims, App]]:
+    """The claims of a worker."""
     app = App("billing")
 
     @app.function(id="charge")
     async def charge(run: object) -> None:
         pass
 
-    monkeypatch.setattr("secateur.engines.native.claims.QUICK_FLUSH", PATIENCE)
-    monkeypatch.setattr("secateur.engines.native.claims.FLUSH_SECONDS", PATIENCE)
-    async with Database.connect(embedded_url) as database:
+    async with Database.connect(server.url, application_name="claiming") as database:
         claims = Claims(database, "w", timedelta(minutes=1))
         await claims.register(app.functions["charge"])
-        await database.fetch("select secateur.enqueue_many('billing', 'charge', array_fill('{}'::jsonb, '{3}'))")
-
-        async def claim() -> int:
-            return len((await claims.claim("billing", dict(app.functions), 1)).claims)
-
-        assert await claim() == 1
-        await database.execute("drop function secateur.flush")
-        assert await claim() == 1
-        monkeypatch.setattr(claims, "_quick_until", 0.0)
-        with pytest.raises(NotInstalled, match="flush"):
-            await claim()
+        yield claims, app
+        claims.close()
 
 
-async def test_a_worker_begins_nothing_that_does_not_stand(embedded_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def pid_of_the_claim(connection: asyncpg.Connection) -> int:
+    pid = "select pid from pg_stat_activity where application_name = 'claiming' and wait_event = 'SyncRep'"
+
+    async def waits() -> int | None:
+        return await connection.fetchval(pid)
+
+    return await eventually(waits, "a claim that waits for its flush")
+
+
+async def test_a_commit_does_not_wait_for_the_flush_of_a_workers_claim(server: EmbeddedPostgres) -> None:
+    """The worker makes one call, which returns when the claim is on disk."""
+    async with (
+        connected(server, synchronous_commit="local") as operator,
+        claiming(server) as (claims, app),
+        asyncio.timeout(PATIENCE),
+    ):
+        async with never_confirmed(operator):
+            task = asyncio.create_task(claims.claim("billing", dict(app.functions), 3))
+            await pid_of_the_claim(operator)
+            assert await operator.fetchval(COMMIT, uuid4()), "it is in force at once"
+            assert await operator.fetchval("select count(*) from secateur.cancel_requests") == 3
+            assert not task.done(), "it is not on disk"
+        batch = await task
+        assert (len(batch.claims), batch.drained) == (3, False)
+        # Nothing was claimed or completed: there is nothing to wait for.
+        async with never_confirmed(operator):
+            assert (await claims.claim("billing", dict(app.functions), 3)).drained
+
+
+async def test_a_worker_begins_nothing_whose_flush_was_not_answered(server: EmbeddedPostgres) -> None:
     """And what it has completed it reports again."""
-    monkeypatch.setattr("secateur.engines.native.claims.QUICK_FLUSH", 0.0)
-    app = App("billing")
-
-    @app.function(id="charge")
-    async def charge(run: object) -> None:
-        pass
-
-    async with Database.connect(embedded_url) as database:
-        claims = Claims(database, "w", timedelta(minutes=1))
-        await claims.register(app.functions["charge"])
-        await database.fetch("select secateur.enqueue_many('billing', 'charge', array['{}', '{}']::jsonb[])")
+    async with (
+        connected(server, synchronous_commit="local") as operator,
+        claiming(server) as (claims, app),
+        asyncio.timeout(PATIENCE),
+    ):
         (first,) = (await claims.claim("billing", dict(app.functions), 1)).claims
-        honest = await database.fetchval("select pg_get_functiondef('secateur.flush'::regproc)")
-        for limit in (1, 5):
-            await database.execute(honest.replace("flush.claim_token in", "flush.claim_token not in"))
+        async with never_confirmed(operator):
             reporting = asyncio.create_task(claims.complete(first))
             await asyncio.sleep(0)
-            with pytest.raises(Unreachable, match="forgotten the claim"):
-                await claims.claim("billing", dict(app.functions), limit)
-            await database.execute(honest)
-            assert await reporting is True, "asked again, and it was completed"
-        claims.close()
+            task = asyncio.create_task(claims.claim("billing", dict(app.functions), 1))
+            await operator.fetchval("select pg_terminate_backend($1)", await pid_of_the_claim(operator))
+            with pytest.raises(Unreachable):
+                await task
+        assert await reporting is True, "asked again, and it was completed"

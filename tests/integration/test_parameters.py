@@ -16,6 +16,7 @@ import pytest
 MOST_ROWS = 50
 """Of all tables together, that one call may write; a valid one of those below writes a dozen at most."""
 
+# A procedure, which a transaction cannot take back, passes on what it is given.
 GRANTED = """
 select routine.proname as name, routine.proargnames[:routine.pronargs] as parameters,
        array(select format_type(one.type, null)
@@ -23,6 +24,7 @@ select routine.proname as name, routine.proargnames[:routine.pronargs] as parame
   from pg_proc as routine
  where routine.pronamespace = 'secateur'::regnamespace
    and routine.prorettype <> 'trigger'::regtype
+   and routine.prokind = 'f'
    and exists (select from unnest(array['secateur_worker', 'secateur_operator', 'secateur_viewer']) as role
                 where has_function_privilege(role, routine.oid, 'execute'))
  order by 1

@@ -53,7 +53,7 @@ FOR_OPERATORS = frozenset(
 FOR_WORKERS = frozenset(
     {
         *("register_function", "enqueue", "enqueue_many", "begin_bulk", "enqueue_bulk", "send", "claim", "claim_batch"),
-        *("complete_and_claim", "flush"),
+        *("complete_and_claim", "claim_and_flush", "flush"),
         *("declare_cancel_on", "begin_step", "heartbeat", "finish_step", "finished_steps", "complete", "complete_runs"),
         *("fail", "release", "apps_of_event", "send_to"),
     }
@@ -116,9 +116,12 @@ async def functions_of(owner: asyncpg.Connection) -> list[asyncpg.Record]:
     """Every function of the schema, with a call of it that has nulls for arguments."""
     functions = await owner.fetch("""
         select routine.oid, routine.proname as name, routine.oid::regprocedure::text as signature,
-               format('select secateur.%I(%s)', routine.proname,
+               format('%s secateur.%I(%s)',
+                      case routine.prokind when 'p' then 'call' else 'select' end, routine.proname,
                       (select string_agg('null::' || format_type(argument.type, null), ', ' order by argument.place)
-                         from unnest(routine.proargtypes::oid[]) with ordinality as argument (type, place))) as call
+                         from unnest(case routine.prokind when 'p' then routine.proallargtypes
+                                                          else routine.proargtypes::oid[] end)
+                              with ordinality as argument (type, place))) as call
           from pg_proc as routine
          where routine.pronamespace = 'secateur'::regnamespace
          order by routine.proname
@@ -172,10 +175,14 @@ class TestTheCatalog:
     async def test_what_may_be_called_runs_with_its_owners_rights_and_a_fixed_path(
         self, owner: asyncpg.Connection
     ) -> None:
-        """Without the first it would be of no use to a role without rights; without the second, of too much."""
+        """Without the first it would be of no use to a role without rights; without the second, of too much.
+
+        A procedure commits, so it can have neither; it calls what its caller may call.
+        """
         listed = set.union(*(await granted_by_the_file(owner)).values())
         for row in await owner.fetch(
-            "select proname, prosecdef, proconfig from pg_proc where pronamespace = 'secateur'::regnamespace"
+            "select proname, prosecdef, proconfig from pg_proc"
+            " where pronamespace = 'secateur'::regnamespace and prokind <> 'p'"
         ):
             if row["proname"] in listed:
                 assert row["prosecdef"], row["proname"]

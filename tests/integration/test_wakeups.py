@@ -230,6 +230,17 @@ class TestIntake:
         intake = Intake("billing", {}, pause=LONGEST_SLEEP)
         intake.brought(Batch([cast("Claim", None)]), longest=LONGEST_SLEEP)
         assert intake.due == intake.looked
+        intake.brought(Batch([cast("Claim", None)], drained=True), longest=LONGEST_SLEEP)
+        assert intake.due > intake.looked
+
+    def test_does_not_rest_while_its_looks_find_something_now_and_then(self) -> None:
+        """A look may take a run before its own notification is heard, which is then in vain."""
+        intake = Intake("billing", {})
+        for batch in (Batch([]), Batch([]), Batch([cast("Claim", None)], drained=True)) * 5:
+            intake.wake()
+            assert intake.due <= intake.looked
+            intake.looking()
+            intake.brought(batch, longest=LONGEST_SLEEP)
 
     def test_looks_again_soon_while_somebody_may_queue_something(self) -> None:
         intake = Intake("billing", {}, pause=LONGEST_SLEEP)

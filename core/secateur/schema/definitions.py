@@ -32,6 +32,7 @@ DEFINITIONS = (
     "engines/native/sql/finding.sql",
     "engines/native/sql/surveying.sql",
     "engines/native/sql/claiming.sql",
+    "engines/native/sql/flushing.sql",
     "engines/native/sql/performing.sql",
     "engines/native/sql/ending.sql",
     "ledger/sql/records.sql",

@@ -16,7 +16,7 @@ as $$
            'secateur_worker', upkeep.functions || array[
              'register_function', 'declare_cancel_on', 'enqueue', 'enqueue_many', 'begin_bulk', 'enqueue_bulk', 'send', 'send_to',
              'apps_of_event',
-             'claim', 'claim_batch', 'complete_and_claim', 'flush', 'begin_step', 'finish_step', 'finish_steps', 'finished_steps', 'complete',
+             'claim', 'claim_batch', 'complete_and_claim', 'claim_and_flush', 'flush', 'begin_step', 'finish_step', 'finish_steps', 'finished_steps', 'complete',
              'complete_runs', 'fail', 'heartbeat', 'release', 'interrupt', 'traces_of'
            ],
            'secateur_operator', upkeep.functions || array[
@@ -102,7 +102,7 @@ begin
             from pg_namespace as space
            where space.nspname in ('secateur_cel', 'secateur_locks')
           union all
-          select format('function %s', routine.oid::regprocedure), routine.proname, routine.proowner
+          select format('%s %s', case routine.prokind when 'p' then 'procedure' else 'function' end, routine.oid::regprocedure), routine.proname, routine.proowner
             from pg_proc as routine
            where routine.pronamespace in (to_regnamespace('secateur'), to_regnamespace('secateur_cel'))
           union all
@@ -137,7 +137,7 @@ as $$
     from pg_namespace as space
    where space.nspname in ('secateur', 'secateur_cel', 'secateur_locks')
   union all
-  select format('function %s', routine.oid::regprocedure), routine.proname,
+  select format('%s %s', case routine.prokind when 'p' then 'procedure' else 'function' end, routine.oid::regprocedure), routine.proname,
          case when space.nspname = 'secateur' then 'function' else 'operator' end,
          routine.proowner, routine.proacl, acldefault('f', routine.proowner)
     from pg_proc as routine

@@ -13,8 +13,8 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TypeVar
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -25,6 +25,7 @@ from secateur.engines.native.functions import Function
 from secateur.engines.native.steps import Steps
 from secateur.engines.native.together import Recipient, Together
 from secateur.errors import DatabaseError, PermissionDenied, Unreachable
+from secateur.instants import OddTime
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
 from secateur.spans import note, tracer
@@ -39,13 +40,6 @@ MOST_RESULTS = 1_000_000
 
 TRACES_SECONDS = 2.0
 """How long a worker that has claimed runs may look for the traces in which they were sent."""
-
-QUICK_FLUSH = 0.002
-"""Seconds. If the disk is that quick, a claim waits for it while it holds the app's lock: that delays a commit by less
-than a second call would delay the worker."""
-
-FLUSH_SECONDS = 1.0
-"""How long a quick flush is taken to say how quick the disk is."""
 
 LONGEST_TEXT = 10_000
 """The most characters of an error's text that are stored."""
@@ -72,14 +66,38 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The result of one claim. `more`: cancelled runs were in the way, so claim again at once. `unsure`: nothing was
-    found, but an open transaction may have queued something, so claim again soon."""
+    """The result of one claim. `more`: cancelled runs were in the way, so claim again at once. `drained`: nothing else
+    is there, and whoever queues something will notify the workers. `unsure`: nothing else was found, but an open
+    transaction may have queued something, so claim again soon."""
 
     claims: list[Claim]
     more: bool = False
+    drained: bool = False
     unsure: bool = False
     due_in: float | None = None
-    """If nothing was claimed: seconds until the next scheduled run is due; None if none is known."""
+    """If it is drained: seconds until the next scheduled run is due; None if none is known."""
+
+
+class _Row(NamedTuple):
+    """A row of `complete_and_claim`. Of a run that was claimed, all is known but `more` and `due_in`."""
+
+    id: Any
+    function_id: str
+    event: str
+    attempt: int
+    max_attempts: int
+    claim_token: Any
+    more: bool | None
+    resumes: bool
+    started_at: datetime | None
+    due_in: timedelta | None
+
+
+def _rows(columns: asyncpg.Record | None) -> list[_Row]:
+    """The rows of `claim_and_flush`, which gives a list for each column, or nulls."""
+    if columns is None or columns["id"] is None:
+        return []
+    return list(map(_Row._make, zip(*columns, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +131,6 @@ class Claims:
         self._database = database
         self._worker = worker
         self._lease = lease
-        self._quick_until = float("-inf")
-        """Until then the disk is known to be quick. On the monotonic clock."""
         # Runs and steps of an app that end at about the same time share a call.
         self._completed = defaultdict[str, Together[Claim, bool]](lambda: Together(self._complete))
         self._finished = defaultdict[str, Together[Finished, bool]](
@@ -145,72 +161,52 @@ class Claims:
         """Claim up to `limit` runs of these functions, and report those that have ended and wait for that.
 
         Not repeated automatically; raises `DatabaseError` if Postgres is away. If the answer is lost, the claimed runs
-        come back when their leases expire. What it returns is on disk. Unless the disk is quick, the claim is a
-        transaction that does not wait for that, so that no commit waits behind it, and a second one does.
+        come back when their leases expire. What it returns is on disk, though no commit had to wait for that.
         """
         asked_at, asked_ns = time.monotonic(), time.time_ns()
-        durable = asked_at < self._quick_until
         async with self._completed[app_id].taken_along() as (ended, answer):
             tokens = [claim.token for claim in ended]
-            rows = await self._database.fetch(
-                _SQL["complete_and_claim"],
-                *(app_id, _ids(ended), tokens, list(functions), limit, self._worker, self._lease, durable),
+            columns = await self._database.fetchrow(
+                _SQL["claim_and_flush"],
+                *(app_id, _ids(ended), tokens, list(functions), limit, self._worker, self._lease),
             )
-            more: bool | None = False
-            due_in = None
-            if rows and rows[-1]["id"] is None and rows[-1]["claim_token"] is None:
-                last = rows.pop()
-                more, due_in = last["more"], last["due_in"]
-            refused = {row["claim_token"] for row in rows if row["id"] is None}
+            rows = _rows(columns)
+            last = rows.pop() if rows and rows[-1].id is None and rows[-1].claim_token is None else None
+            refused = {row.claim_token for row in rows if row.id is None}
             if refused:
-                rows = [row for row in rows if row["id"] is not None]
-            if not durable and (rows or len(refused) < len(tokens)):
-                await self._flush(app_id, rows, [claim for claim in ended if claim.token not in refused])
+                rows = [row for row in rows if row.id is not None]
             answer([token not in refused for token in tokens])
         traces = await self._traces(app_id, rows) if rows and tracer() is not None else {}
         if rows:
             note("secateur.claim", asked_ns, {"secateur.app": app_id, "secateur.runs": len(rows)})
-        found = [self._claim(row, functions[row["function_id"]], asked_at, traces.get(row["id"])) for row in rows]
-        return Batch(found, more=more is True, unsure=more is None, due_in=due_in)
+        found = [self._claim(row, functions[row.function_id], asked_at, traces.get(row.id)) for row in rows]
+        if last is None:
+            return Batch(found)
+        due_in = None if last.due_in is None else last.due_in.total_seconds()
+        return Batch(found, more=last.more is True, drained=not last.more, unsure=last.more is None, due_in=due_in)
 
-    async def _flush(self, app_id: str, claimed: Sequence[asyncpg.Record], completed: Sequence[Claim]) -> None:
-        """Wait until the transaction that did this is on disk. It did all or nothing, so one run stands for all."""
-        began = time.monotonic()
-        if claimed:
-            stands = await self._database.fetchval(_SQL["flush"], app_id, claimed[0]["id"], claimed[0]["claim_token"])
-        else:
-            one = completed[0]
-            stands = await self._database.fetchval(_SQL["flush"], app_id, one.run.id, one.token) == "completed"
-        if not stands:
-            raise Unreachable("Postgres has forgotten the claim: it crashed before the claim was on disk")
-        ended = time.monotonic()
-        if ended - began < QUICK_FLUSH:
-            self._quick_until = ended + FLUSH_SECONDS
-
-    async def _traces(self, app_id: str, rows: Sequence[asyncpg.Record]) -> dict[UUID, str]:
+    async def _traces(self, app_id: str, rows: Sequence[_Row]) -> dict[UUID, str]:
         """In which trace each run was sent. None of them is worth losing what is claimed."""
         try:
-            kept = await self._database.fetch(
-                _SQL["traces"], app_id, [row["id"] for row in rows], timeout=TRACES_SECONDS
-            )
+            kept = await self._database.fetch(_SQL["traces"], app_id, [row.id for row in rows], timeout=TRACES_SECONDS)
         except DatabaseError as error:
             logger.debug("%s cannot read in which traces its runs were sent: %s", self._worker, error)
             return {}
         return {row["run_id"]: row["traceparent"] for row in kept}
 
-    def _claim(self, row: asyncpg.Record, function: Function, asked_at: float, traceparent: str | None) -> Claim:
+    def _claim(self, row: _Row, function: Function, asked_at: float, traceparent: str | None) -> Claim:
         run = (ActiveRun if function.is_async else SyncRun)(
-            id=row["id"],
+            id=row.id,
             app_id=function.app_id,
             function_id=function.id,
             event=None,
-            attempt=row["attempt"],
-            max_attempts=row["max_attempts"],
-            started_at=row["started_at"],
-            steps=KeptSteps(self, function.app_id, row["id"], row["claim_token"]),
+            attempt=row.attempt,
+            max_attempts=row.max_attempts,
+            started_at=None if isinstance(row.started_at, OddTime) else row.started_at,
+            steps=KeptSteps(self, function.app_id, row.id, row.claim_token),
         )
-        run.decode_later(row["event"])
-        return Claim(run, row["claim_token"], function, asked_at, row["resumes"], traceparent)
+        run.decode_later(row.event)
+        return Claim(run, row.claim_token, function, asked_at, row.resumes, traceparent)
 
     def is_fresh(self, claim: Claim) -> bool:
         """Whether the run may begin without `recall`."""

@@ -1,8 +1,8 @@
 """Decides when a worker looks for runs: at once while there are any, when it is notified, and also from time to time.
 
-A worker that has free slots claims until a claim brings nothing. From then on whoever queues runs notifies the app's
-workers (`wake` in sql/levels.sql). If a transaction is open that may have queued something without a notification, the
-claim says so, and the worker looks again after some milliseconds.
+A worker that has free slots claims until a claim says that nothing else is there. From then on whoever queues runs
+notifies the app's workers (`wake` in sql/levels.sql). If a transaction is open that may have queued something without a
+notification, the claim says so, and the worker looks again after some milliseconds.
 
 Notifications can be lost with their connection, and never arrive through a transaction pooler. So a worker also polls:
 rarely if it receives notifications, often if it does not.
@@ -36,6 +36,9 @@ SHORTEST_WAIT = 0.004
 LONGEST_WAIT = 0.25
 """Seconds between two looks while a transaction is open that may have queued something."""
 
+LOOKS_IN_VAIN = 2
+"""So many in a row mean nothing: one look has taken the run before its own notification was heard."""
+
 PROBE_SECONDS = 60.0
 """Time between two tests whether notifications get through."""
 ECHO_SECONDS = 5.0
@@ -60,6 +63,8 @@ class Intake:
     pause: float = 0.0
     wait: float = 0.0
     """The pause while a transaction is open that may have queued something; 0 if none is."""
+    vain: int = 0
+    """How many looks in a row were caused by notifications and found nothing."""
     rest: float = 0.0
     """After a look that found nothing, a notification can cause the next one no sooner than this."""
     told: bool = False
@@ -81,10 +86,12 @@ class Intake:
         self.looked = time.monotonic()
         self.wait = min(max(self.wait * 1.5, SHORTEST_WAIT), LONGEST_WAIT) if batch.unsure else 0.0
         if batch.claims or batch.more:
-            self.pause = self.rest = 0.0
+            self.pause = SHORTEST_POLL if batch.drained else 0.0
+            self.vain, self.rest = 0, 0.0
         else:
             self.pause = min(max(self.pause * 1.5, SHORTEST_POLL), longest)
-            if self.told:
+            self.vain += self.told
+            if self.told and self.vain > LOOKS_IN_VAIN:
                 self.rest = min(max(self.rest * 1.5, SHORTEST_POLL), LONGEST_POLL)
         pause = self.pause * random.uniform(0.8, 1.0)  # noqa: S311 - spreads the looks of several workers
         if batch.due_in is not None:

@@ -4,17 +4,8 @@
 -- Both in one transaction: nobody sees half of a declaration.
 select secateur.register_function($1, $2, $3, $4, $5), secateur.declare_cancel_on($1, $2, $6::jsonb)
 
--- name: complete_and_claim
--- With the last row that says "ask again", so that a queue full of cancelled runs is not taken for an empty one, or when
--- the next run becomes due.
--- Only what a worker needs: a time that Python cannot hold would make all of the answer unreadable.
-select id, function_id, event, attempt, max_attempts, claim_token, more, resumes,
-       case when started_at between '0001-01-02' and '9999-12-30' then started_at end as started_at,
-       extract(epoch from due_in)::float8 as due_in
-  from secateur.complete_and_claim($1, $2, $3, $4, $5, $6, $7, durable => $8)
-
--- name: flush
-select secateur.flush($1, $2, $3)
+-- name: claim_and_flush
+call secateur.claim_and_flush($1, $2, $3, $4, $5, $6, $7, null, null, null, null, null, null, null, null, null, null)
 
 -- name: traces
 select run_id, traceparent from secateur.traces_of($1, $2)

@@ -11,10 +11,11 @@ create or replace function secateur.grant_runs(
 as $$
 declare
   moment constant timestamptz := clock_timestamp();
-  -- Of one draw, for each draw costs as much as a row: eight random bytes, and a hash of the run's id under the others. Nobody
-  -- can tell from one claim's tokens those of another.
-  head constant bytea := substring(uuid_send(gen_random_uuid()) from 9);
-  seed constant bigint := hashtextextended(gen_random_uuid()::text, 0);
+  -- Of one draw, for each draw costs as much as a row: half of it, and a hash of the run's id under the other half. Nobody can tell
+  -- from one claim's tokens those of another.
+  draw constant bytea := uuid_send(gen_random_uuid());
+  head constant bytea := substring(draw from 9);
+  seed constant bigint := ('x' || encode(substring(draw for 8), 'hex'))::bit(64)::bigint;
   ids uuid[] := run_ids;
   slots integer[];
 begin
@@ -86,7 +87,7 @@ begin
 end
 $$;
 
--- The last row of a claim that found nothing. It says when the next run becomes due, and when to ask again at the latest; and
+-- The last row of a claim that found nothing else. It says when the next run becomes due, and when to ask again at the latest; and
 -- unless it is `sure` that there is nothing, `more` is null. Part of a claim.
 create or replace function secateur.nothing_before(next_due timestamptz, ask_again_at timestamptz, sure boolean)
   returns secateur.claimed_run
@@ -113,13 +114,13 @@ $$;
 --
 -- Rows without an id come besides the runs. First one for each token in `claim_tokens` that is no longer the worker's: that run was not
 -- completed. Last, without a token, one that has `more` if the end of the queue was not reached, which tells "ask again" from "empty".
--- If nothing was found, it has in `scheduled_for` and `due_in` when the next run becomes due. `more` is then false: whoever queues
--- something from now on notifies the app's workers. Or it is null: a transaction is open that may have queued something and
--- notifies nobody, so ask again soon.
+-- If nothing else was found than these runs, two at most, it has in `scheduled_for` and `due_in` when the next run becomes due. `more`
+-- is then false: whoever queues something from now on notifies the app's workers. Or it is null: a transaction is open that may have
+-- queued something and notifies nobody, so ask again soon. Without such a row, ask again at once.
 --
 -- Unless it is to be `durable`, the call does not wait until it is flushed to disk, and a commit does not wait for that behind it
 -- (the app's lock is held until a transaction has been flushed). Then nothing that it returned may be acted upon before `flush`
--- has said that it stands. The whole transaction is meant, so do nothing else in it.
+-- has said that it stands. The whole transaction is meant, so do nothing else in it. claim_and_flush does both.
 --
 -- Repeatable, except that each call claims anew. It is longer than others, for its parts share what it keeps count of: functions,
 -- free slots, what is still open.
@@ -143,6 +144,7 @@ declare
   few constant integer := 10;
   many boolean;
   known boolean;
+  refused uuid[];
   state record;
   looked record;
   wanted text[];
@@ -180,7 +182,7 @@ begin
     perform secateur.require_number('max_runs', max_runs, 1, 10000);
     perform secateur.require_interval('lease', lease, '1 millisecond', '1 day');
   end if;
-  if worker is not null then
+  if not (length(worker) between 1 and 200 and secateur.is_plain(worker)) then
     perform secateur.require_name('worker', worker);
   end if;
   if not durable then
@@ -191,10 +193,13 @@ begin
   -- point: locked
   if cardinality(run_ids) > 0 or cardinality(claim_tokens) > 0 then
     -- Before anything is claimed: it may wait for others, and slots become free.
-    return query
-    select (jsonb_populate_record(null::secateur.claimed_run, jsonb_build_object('claim_token', ended.claim_token))).*
-      from secateur.complete_runs(app, run_ids, claim_tokens) as ended where not ended.done;
+    refused := array(select ended.claim_token from secateur.complete_runs(app, run_ids, claim_tokens) as ended where not ended.done);
     -- point: ended ones completed
+    if cardinality(refused) > 0 then
+      return query
+      select (jsonb_populate_record(null::secateur.claimed_run, jsonb_build_object('claim_token', one.token))).*
+        from unnest(refused) as one (token);
+    end if;
   end if;
   if not known then
     return;
@@ -264,37 +269,45 @@ begin
     begun := clock_timestamp();
     locked := secateur.lock_queued(app, wanted, shares, floorless);
     slow := slow or clock_timestamp() - begun > interval '2 ms' + cardinality(locked) * interval '30 us';
-    if cardinality(locked) = 0 then
-      exit when open < max_runs or cut or told is not null;
-      -- point: nothing found
-      told := secateur.mark_idle(app);
-      -- What was committed before that is looked for once more; what is committed later is told.
-      -- point: marked idle
-      share := null;
-      continue;
+    if cardinality(locked) > 0 then
+      -- point: batch locked
+      if cardinality(active) > 0 then
+        held_back := secateur.hold_back(app, active, locked, budget);
+        passed := held_back.run_ids;
+        budget := greatest(0, budget - held_back.matching);
+      end if;
+      if cardinality(passed) = 0 then
+        granted := locked[:open];
+      else
+        granted := array(select next.id from unnest(locked) with ordinality as next (id, turn)
+                          where not exists (select from unnest(passed) as hit (id) where hit.id = next.id)
+                          order by next.turn limit open);
+      end if;
+      -- Not those of the batch before.
+      held := case when cardinality(slot_functions) > 0
+                   then secateur.hold_slots(app, granted, slot_functions, slot_numbers) end;
+      return query select * from secateur.grant_runs(app, granted, worker, lease, held);
+      -- point: granted
+      open := open - cardinality(granted);
+      exit when open = 0 or cardinality(passed) > 0;
+      if share < open + cardinality(granted) then
+        -- Some functions had too little for their share: look further into the others.
+        share := open;
+        if cardinality(slot_functions) > 0 then
+          select free.functions, free.slots into slot_functions, slot_numbers
+            from secateur.still_free(app, slot_functions, slot_numbers) as free;
+        end if;
+        continue;
+      end if;
     end if;
-    -- point: batch locked
-    if cardinality(active) > 0 then
-      held_back := secateur.hold_back(app, active, locked, budget);
-      passed := held_back.run_ids;
-      budget := greatest(0, budget - held_back.matching);
-    end if;
-    granted := array(select next.id from unnest(locked) with ordinality as next (id, turn)
-                      where not exists (select from unnest(passed) as hit (id) where hit.id = next.id)
-                      order by next.turn limit open);
-    -- Not those of the batch before.
-    held := case when cardinality(slot_functions) > 0
-                 then secateur.hold_slots(app, granted, slot_functions, slot_numbers) end;
-    return query select * from secateur.grant_runs(app, granted, worker, lease, held);
-    -- point: granted
-    open := open - cardinality(granted);
-    exit when open = 0 or cardinality(passed) > 0 or share >= open + cardinality(granted);
-    -- Some functions had too little for their share: look further into the others.
-    share := open;
-    if cardinality(slot_functions) > 0 then
-      select free.functions, free.slots into slot_functions, slot_numbers
-        from secateur.still_free(app, slot_functions, slot_numbers) as free;
-    end if;
+    -- Nothing else is there. A claim that has brought more than a few does not say so: the next one will find something, and
+    -- notifications make commits wait for each other.
+    exit when cut or told is not null or max_runs - open > case when many then 0 else 2 end;
+    -- point: nothing found
+    told := secateur.mark_idle(app);
+    -- What was committed before that is looked for once more; what is committed later is told.
+    -- point: marked idle
+    share := null;
   end loop;
   if cardinality(passed) > 0 and open > 0 then
     more := true;
@@ -326,7 +339,7 @@ begin
   end if;
   if (more or cut) and open > 0 then
     return query select (jsonb_populate_record(null::secateur.claimed_run, '{"more": true}')).*;
-  elsif open = max_runs then
+  elsif told is not null and open > 0 then
     return query
     select last.* from secateur.nothing_before(
       case when many then secateur.next_noted(app, function_ids, candidates)
@@ -357,24 +370,4 @@ create or replace function secateur.claim(
 as $$
   select run.* from secateur.complete_and_claim(app_id, '{}', '{}', function_ids, max_runs, worker, lease) as run
    where run.id is not null
-$$;
-
--- Waits until everything that was committed before is on disk, and on the replicas that commits wait for; where the session
--- leaves that to later, it does not. Returns the run's status if that claim's token stands in it (`completed`, if the claim has
--- completed it), and null if it does not: a crash of the server has undone the claim, or it is no longer the caller's.
---
--- It writes a message that nobody reads, because only a transaction that has written something is flushed when it ends. What it returns
--- was read on the server that flushes: if that had crashed in between, the row would not show the claim.
-create or replace function secateur.flush(app_id text, run_id uuid, claim_token uuid)
-  returns text
-  language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set enable_bitmapscan = off set jit = off
-as $$
-begin
-  perform pg_logical_emit_message(true, 'secateur', ''::text);
-  return (select run.status from secateur.runs as run
-           where run.app_id = flush.app_id and run.id = flush.run_id
-             and flush.claim_token in (run.claim_token, run.last_token));
-end
 $$;

@@ -17,7 +17,9 @@ declare
   tokens uuid[];
   slotted boolean;
 begin
-  perform secateur.require_same_length('run_ids', cardinality(run_ids), array[cardinality(claim_tokens)]);
+  if cardinality(run_ids) <> cardinality(claim_tokens) then
+    perform secateur.require_same_length('run_ids', cardinality(run_ids), array[cardinality(claim_tokens)]);
+  end if;
   with completed as (
     update secateur.runs as run
        set status = 'completed', finished_at = moment, lease_expires_at = null, error = null
@@ -43,7 +45,9 @@ begin
     from completed;
   -- point: completed
   if cardinality(ids) > 0 then
-    perform secateur.close_requests(complete_runs.app_id, ids, tokens, 'finished_first');
+    if exists (select from secateur.cancel_requests as open where open.app_id = complete_runs.app_id and open.run_id = any (ids)) then
+      perform secateur.close_requests(complete_runs.app_id, ids, tokens, 'finished_first');
+    end if;
     if slotted then
       perform secateur.free_slots(complete_runs.app_id, ids);
     end if;

@@ -101,8 +101,7 @@ declare
                 and waiting.status = 'scheduled'
                 and (waiting.scheduled_for, waiting.id) >= (floor.at, floor.id)
                 and waiting.scheduled_for <= now()
-              order by waiting.scheduled_for, waiting.id
-              limit 1000
+              order by waiting.scheduled_for, waiting.id limit 1000
                 for update skip locked
            ) as due);
 begin
@@ -212,6 +211,20 @@ begin
                  ) as locked
         ) as next
        order by next.turn, random());
+  end if;
+  if cardinality(function_ids) = 1 then
+    -- There are no turns to take.
+    return array(
+      select found.id
+        from (select level.priority, level.floor from secateur.levels as level
+               where level.app_id = lock_queued.app_id and level.function_id = function_ids[1]
+               order by level.priority desc) as level,
+             lateral (select run.id from secateur.runs as run
+                       where run.app_id = lock_queued.app_id and run.function_id = function_ids[1] and run.status = 'queued'
+                         and run.priority = level.priority and uuid_send(run.id) >= uuid_send(level.floor)
+                       order by uuid_send(run.id) limit shares[1]
+                         for update skip locked) as found
+       limit shares[1]);
   end if;
   return array(
     select next.id

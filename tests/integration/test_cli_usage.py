@@ -254,3 +254,18 @@ def test_whoever_reads_may_leave() -> None:
     assert done.stdout == '{"value": 1, "type": "int"}\n'
     assert done.stderr == ""
     assert done.returncode == 141
+
+
+@pytest.mark.parametrize("module", ["secateur.cli.running", "secateur.cli.parsing", "secateur.cli.commands.look"])
+def test_whoever_interrupts_a_command_that_has_hardly_begun_sees_nothing(module: str) -> None:
+    """The interrupt comes while that module is imported."""
+    program = (
+        "import sys\n"
+        "class Interrupting:\n"
+        f"  def find_spec(self, name, *_):\n    if name == {module!r}: raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from secateur.cli import main\n"
+        "sys.exit(main(['depth']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment(NOWHERE), check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")

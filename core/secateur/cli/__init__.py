@@ -21,9 +21,14 @@ def main(arguments: "Sequence[str] | None" = None) -> int:
 
         if (text := kept_help(given)) is not None:
             return _print(text)
-    from secateur.cli.running import run
+    try:
+        from secateur.cli.running import run
 
-    return run(given)
+        return run(given)
+    except KeyboardInterrupt:  # while modules are imported: `run` deals with those that come later
+        from secateur.cli.exits import INTERRUPTED
+
+        return INTERRUPTED
 
 
 def _print(text: str) -> int:

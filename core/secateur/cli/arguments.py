@@ -148,8 +148,10 @@ def _running(command: AddCommand) -> None:
         "install",
         "install:install",
         "create, upgrade or repair the schema `secateur` in the database",
-        "Applies missing migrations, and repairs what a restore lost: roles, owners, grants. Repeatable.",
+        "Applies missing migrations, and repairs what a restore lost: roles, owners, grants. Repeatable.\n"
+        "With --engine it makes what it takes to cancel in that queue of another engine, and not secateur's own queue.",
     )
+    install.add_argument("--queue", action="store_true", help="secateur's own queue as well, beside --engine")
     install.add_argument(
         "--check", action="store_true", help="only report what is missing; exit code 0 if nothing is, else 1"
     )

@@ -14,7 +14,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
     "install": (
         "secateur install --database postgresql://admin@db.internal/jobs",
-        "secateur install --check --json",
+        "secateur install --engine procrastinate --check --json",
     ),
     "demo": ("secateur demo", "secateur demo --runs 50000"),
     "worker": (

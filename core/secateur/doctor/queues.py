@@ -14,7 +14,7 @@ from secateur.errors import NotInstalled, PermissionDenied
 from secateur.instants import utc
 from secateur.ledger.ledger import Cancelling, Ledger
 from secateur.ledger.wording import blocked_by
-from secateur.schema import InstallSteps, check_installed, inspect_installation
+from secateur.schema import InstallSteps, Part, check_installed, inspect_installation
 from secateur.words.figures import duration, number
 from secateur.words.lines import one_line
 from secateur.words.shell import command_line
@@ -43,6 +43,9 @@ async def schema(patient: Patient) -> list[Finding]:
         summary = f"of {program}, with no danger; its rights cannot be seen in full"
         return [Finding("schema", Severity.UNSEEN, summary, "ask as one of secateur's roles")]
     program = await database.fetchval(SQL["program"], repeatable=True)
+    if Part.QUEUE not in found.parts:
+        flags = [("--engine", name) for name in [*await installed_queues(database)][:1]]
+        install = f"run {command_line('install', flags=flags)}"
     if found.is_complete:
         return [Finding("schema", Severity.OK, f"up to date, by secateur {program}", None, {"program": program})]
     return [*_steps(found, install)]
@@ -128,7 +131,7 @@ async def sweeps(patient: Patient) -> list[Finding]:
 
 async def depth(patient: Patient) -> list[Finding]:
     """Whether somebody adds up the depth of secateur's own queue, and whether it was right."""
-    if not await _has_schema(patient):
+    if not await patient.database.fetchval("select to_regclass('secateur.depth_deltas') is not null"):
         return []
     row = await patient.database.fetchrow(SQL["depth"], repeatable=True)
     assert row is not None  # noqa: S101 - it asks for scalars

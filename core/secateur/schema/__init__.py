@@ -1,21 +1,19 @@
 """Brings a database's schema `secateur` to what this program needs.
 
-The numbered files beside this one are applied once, ever. Definitions, which each room keeps in its folder `sql`,
-replace functions. All of them are applied again when one has changed or a function is missing: the lock protocol must
-never be of two minds. Rights are put right at every install. All of that is one transaction.
+`migrations.py` says which files that takes. Definitions, which each room keeps in its folder `sql`, replace functions.
+All of them are applied again when one has changed or a function is missing: the lock protocol must never be of two
+minds. Rights are put right at every install. All of that is one transaction.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from functools import cache, cached_property
-from importlib.resources import files
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from secateur import __version__
@@ -23,14 +21,37 @@ from secateur.backoff import Backoff, persist
 from secateur.errors import DatabaseError, LockUnavailable, NotInstalled, PermissionDenied
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
-from secateur.schema.definitions import DEFINITIONS
+from secateur.schema.migrations import (
+    EVERYTHING,
+    REPEATABLE,
+    Applied,
+    Migration,
+    Part,
+    bundled,
+    current,
+    definition,
+    find_missing,
+    parts_of,
+    released_checksums,
+    version_of,
+)
 from secateur.words.shell import command_line
 
-REPEATABLE = tuple(path.rpartition("/")[2] for path in DEFINITIONS)
-"""Their names in the database's history."""
-
-RETIRED = frozenset({"functions.sql", "cel_v1.sql"})
-"""Repeatable files of older programs, whose functions are in others by now."""
+__all__ = [
+    "EVERYTHING",
+    "OLDEST_POSTGRES",
+    "REPEATABLE",
+    "Gap",
+    "InstallSteps",
+    "Migration",
+    "Part",
+    "bundled",
+    "check_installed",
+    "definition",
+    "inspect_installation",
+    "install",
+    "released_checksums",
+]
 
 OLDEST_POSTGRES = 14
 GIVING_WAY = Backoff(0.5, 0.5, attempts=10)
@@ -40,28 +61,6 @@ LOOK_SECONDS = 0.25
 """How often an install looks up whom it waits for."""
 
 _DEFINITION = re.compile(r"^create(?: or replace)? (function|view) (secateur|secateur_cel)\.(\w+)", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Migration:
-    name: str
-    sql: str
-    arguments: tuple[object, ...] = ()
-    """For a single statement with placeholders."""
-    once: bool = False
-
-    @cached_property
-    def checksum(self) -> str:
-        return hashlib.sha256(repr((self.sql, *self.arguments)).encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """A migration as the database remembers it."""
-
-    checksum: str
-    program: str
-    """The version that applied it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +84,10 @@ class InstallSteps:
     """Names of the migrations, in order."""
     gaps: list[Gap]
     """What else was wrong in a schema that was there before."""
+    noted: list[str] = field(default_factory=list)
+    """Numbered files that are in the history without having been applied: the tables were made as they are now."""
+    parts: frozenset[Part] = EVERYTHING
+    """What the database had before."""
 
     @property
     def is_complete(self) -> bool:
@@ -99,18 +102,26 @@ class InstallSteps:
 
 
 async def install(
-    database: Database, migrations: Sequence[Migration] | None = None, *, author: str | None = None
+    database: Database,
+    migrations: Sequence[Migration] | None = None,
+    *,
+    author: str | None = None,
+    parts: frozenset[Part] = EVERYTHING,
 ) -> InstallSteps:
     """Apply and mend what is missing; `author` is for the audit. Nothing is written if nothing is missing.
+
+    A part that is there already is brought up to date as well, whether it is one of `parts` or not.
 
     While somebody holds what a migration needs, it gives way after two seconds and tries again. Raises
     `LockUnavailable`, which names them, if they never let go; `PermissionDenied` with the rights it takes; and
     `DatabaseError` if the database belongs to a newer program or its Postgres is too old.
     """
-    migrations = _current() if migrations is None else migrations
+    migrations = current() if migrations is None else migrations
     blockers: list[str] = []
     try:
-        return await persist(lambda: _install_once(database, migrations, author, blockers), GIVING_WAY, LockUnavailable)
+        return await persist(
+            lambda: _install_once(database, migrations, parts, author, blockers), GIVING_WAY, LockUnavailable
+        )
     except LockUnavailable as error:
         raise LockUnavailable(_in_the_way(database, blockers)) from error
     except PermissionDenied as error:
@@ -120,34 +131,52 @@ async def install(
         ) from error
 
 
-async def inspect_installation(database: Database, migrations: Sequence[Migration] | None = None) -> InstallSteps:
+async def inspect_installation(
+    database: Database, migrations: Sequence[Migration] | None = None, *, parts: frozenset[Part] = frozenset()
+) -> InstallSteps:
     """What `install` would do; changes nothing. For any of secateur's roles, and whoever installed.
+
+    Without `parts`, it looks only at those that the database has.
 
     Raises `NotInstalled` if there is no schema, and `DatabaseError` if it is too new for us. Who has no right in the
     schema gets `NotInstalled` if its rights are dangerous, else `PermissionDenied`.
     """
-    migrations = _current() if migrations is None else migrations
+    migrations = current() if migrations is None else migrations
     await _require_schema(database)
     async with database.transaction() as connection:
         if not await connection.fetchval(_statements()["may_look"]):
             _refuse_dangers(await connection.fetch(_statements()["dangers"]), database.description)
-        return await _inspect(connection, migrations, database.description)
+        return await _inspect(connection, migrations, parts, database.description)
 
 
-async def check_installed(database: Database, migrations: Sequence[Migration] | None = None) -> str:
+async def check_installed(
+    database: Database, migrations: Sequence[Migration] | None = None, *, part: Part = Part.LEDGER
+) -> str:
     """The version of secateur that the schema was brought up to last.
 
-    Raises `NotInstalled` if something is missing or dangerous, `DatabaseError` if the schema is too new for us.
+    Raises `NotInstalled` if the part or something of it is missing, or something is dangerous; `DatabaseError` if the
+    schema is too new for us.
     """
-    migrations = _current() if migrations is None else migrations
+    migrations = current() if migrations is None else migrations
     await _require_schema(database)
     _refuse_dangers(await database.fetch(_statements()["dangers"], repeatable=True), database.description)
     applied = _by_name(await database.fetch(_statements()["applied"], repeatable=True))
-    if _missing(migrations, applied, database.description):
+    if find_missing(migrations, applied, database.description).to_apply:
         raise NotInstalled(
-            f"the secateur schema of {database.description} is older than this program: run `{command_line('install')}`"
+            f"the secateur schema of {database.description} is older than this program: run `{upgrading(applied)}`"
         )
-    return max((each.program for each in applied.values()), key=_version)
+    if part not in parts_of(applied):
+        raise NotInstalled(
+            f"{database.description} has secateur's ledger for other queues, and not its own queue: "
+            f"run `{command_line('install')}`"
+        )
+    return max((each.program for each in applied.values()), key=version_of)
+
+
+def upgrading(applied: Collection[str]) -> str:
+    """The command that upgrades what a database with that history has, and adds nothing to it."""
+    only_ledger = bool(applied) and Part.QUEUE not in parts_of(applied)
+    return command_line("install", flags=[("--engine", "NAME")] if only_ledger else [])
 
 
 async def _require_schema(database: Database) -> None:
@@ -164,30 +193,6 @@ def _refuse_dangers(rows: Sequence[Any], database: str) -> None:
 
 
 @cache
-def bundled() -> Sequence[Migration]:
-    """All files of this program, in the order in which they are applied."""
-    own = files(__name__)
-    numbered = sorted(path.name for path in own.iterdir() if re.match(r"\d{4}_.*\.sql$", path.name))
-    return (
-        *(Migration(name, own.joinpath(name).read_text(encoding="utf-8"), once=True) for name in numbered),
-        *(Migration(name, definition(name)) for name in REPEATABLE),
-    )
-
-
-def definition(name: str) -> str:
-    """The text of one of the files that are applied again whenever one of them has changed."""
-    path = DEFINITIONS[REPEATABLE.index(name)]
-    return files("secateur").joinpath(path).read_text(encoding="utf-8")
-
-
-@cache
-def _current() -> Sequence[Migration]:
-    from secateur.cel import VOCABULARY  # the compiler is not needed before
-
-    return (*bundled(), Migration("vocabulary", _statements()["vocabulary"], (sorted(VOCABULARY),)))
-
-
-@cache
 def _statements() -> Statements:
     return Statements.load(__name__, "runner.sql")
 
@@ -201,7 +206,11 @@ def _in_the_way(database: Database, blockers: Sequence[str]) -> str:
 
 
 async def _install_once(
-    database: Database, migrations: Sequence[Migration], author: str | None, blockers: list[str]
+    database: Database,
+    migrations: Sequence[Migration],
+    parts: frozenset[Part],
+    author: str | None,
+    blockers: list[str],
 ) -> InstallSteps:
     statements = _statements()
     async with database.transaction() as connection:
@@ -212,10 +221,10 @@ async def _install_once(
         session = await connection.fetchval(statements["session"])
         async with _noting_blockers(database, session, blockers):
             if await connection.fetchval(statements["exists"]):
-                needed = await _inspect(connection, migrations, database.description)
+                needed = await _inspect(connection, migrations, parts, database.description)
                 if needed.is_complete:
                     return needed
-            return await _apply(connection, migrations, database.description, author)
+            return await _apply(connection, migrations, parts, database.description, author)
 
 
 @asynccontextmanager
@@ -238,26 +247,33 @@ async def _noting_blockers(database: Database, session: int, blockers: list[str]
             await looking
 
 
-async def _inspect(connection: Any, migrations: Sequence[Migration], database: str) -> InstallSteps:
+async def _inspect(
+    connection: Any, migrations: Sequence[Migration], parts: frozenset[Part], database: str
+) -> InstallSteps:
     applied = _by_name(await connection.fetch(_statements()["applied"]))
     gaps = await _gaps(connection, migrations, applied)
-    files = _missing(migrations, applied, database, anew=_lacks_definitions(gaps))
-    return InstallSteps([migration.name for migration in files], gaps)
+    missing = find_missing(migrations, applied, database, parts, anew=_lacks_definitions(gaps))
+    return InstallSteps(
+        [one.name for one in missing.to_apply], gaps, [one.name for one in missing.to_note], parts_of(applied)
+    )
 
 
-async def _apply(connection: Any, migrations: Sequence[Migration], database: str, author: str | None) -> InstallSteps:
+async def _apply(
+    connection: Any, migrations: Sequence[Migration], parts: frozenset[Part], database: str, author: str | None
+) -> InstallSteps:
     """Looks again under the installers' lock: another one may have done it."""
     statements = _statements()
     await _prepare(connection, statements)
     await connection.execute(statements["lock"])
-    needed = await _inspect(connection, migrations, database)
-    for migration in (one for one in migrations if one.name in needed.files):
-        await connection.execute(migration.sql, *migration.arguments)
+    needed = await _inspect(connection, migrations, parts, database)
+    for migration in (one for one in migrations if one.name in {*needed.files, *needed.noted}):
+        if migration.name in needed.files:
+            await connection.execute(migration.sql, *migration.arguments)
         await connection.execute(statements["record"], migration.name, migration.checksum, __version__)
     if needed.gaps:
         if "rights.sql" not in needed.files:
             await connection.execute(statements["mend"])
-        left = (await _inspect(connection, migrations, database)).gaps
+        left = (await _inspect(connection, migrations, parts, database)).gaps
         if left:
             raise DatabaseError(f"some of {database} cannot be mended: {'; '.join(map(str, left))}")
     if not needed.is_complete and await connection.fetchval(statements["is_audited"]):
@@ -294,55 +310,5 @@ async def _prepare(connection: Any, statements: Statements) -> None:
     await connection.execute(statements["create_migrations"])
 
 
-def _missing(
-    migrations: Sequence[Migration], applied: Mapping[str, Applied], database: str, *, anew: bool = False
-) -> list[Migration]:
-    """What is to be applied; with `anew`, every definition. Raises `DatabaseError` if the database's history is not
-    this program's."""
-    known = {migration.name for migration in migrations}
-    unknown = sorted(name for name in applied if name not in known | RETIRED)
-    if unknown:
-        raise DatabaseError(
-            f"the secateur schema of {database} is newer than this program, {__version__} "
-            f"(it has {', '.join(unknown)}): upgrade secateur"
-        )
-    for migration in migrations:
-        before = applied.get(migration.name)
-        if migration.once and before and before.checksum != migration.checksum:
-            raise DatabaseError(_other_history(migration, before, database))
-    newer = [name for name, before in applied.items() if _version(before.program) > _version(__version__)]
-    changed = anew or any(
-        not migration.once
-        and migration.name not in newer
-        and (migration.name not in applied or applied[migration.name].checksum != migration.checksum)
-        for migration in migrations
-    )
-    return [
-        migration
-        for migration in migrations
-        if (migration.name not in applied if migration.once else changed and migration.name not in newer)
-    ]
-
-
-def _other_history(migration: Migration, before: Applied, database: str) -> str:
-    released = released_checksums().get(before.program, {}).get(migration.name)
-    form = "an unreleased form" if released not in {None, before.checksum} else "another form"
-    return (
-        f"{database} was installed by secateur {before.program} with {form} of {migration.name}, "
-        f"which {__version__} cannot upgrade. Nothing was changed. Keep using the checkout that installed it; or let "
-        "its workers empty the queue, drop the schemas secateur and secateur_cel, and install again"
-    )
-
-
-def released_checksums() -> dict[str, dict[str, str]]:
-    """By version, the checksums of the numbered files that it was released with."""
-    released: dict[str, dict[str, str]] = json.loads(files(__name__).joinpath("released.json").read_text())
-    return released
-
-
 def _by_name(rows: Sequence[Any]) -> dict[str, Applied]:
     return {row["name"]: Applied(row["checksum"], row["program"]) for row in rows}
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", text))

@@ -5,32 +5,53 @@
 -- look at the catalog, whatever has been there before: an older program's rights, a restore without the roles, somebody's
 -- GRANT.
 
--- What the roles may call. A name stands for all functions of that name; a new one is granted by a line here.
+-- Whether there is secateur's own queue, or only the ledger for other engines' queues. Older programs always made both, and noted no
+-- file of tables.
+create or replace function secateur.has_queue()
+  returns boolean
+  language sql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+  select count(*) filter (where known.name = 'queue.sql') > 0 or count(*) filter (where known.name = 'ledger.sql') = 0
+    from secateur.migrations as known
+$$;
+
+-- What the roles may call. A name stands for all functions of that name; a new one is granted by a line here: of the ledger, or of
+-- secateur's own queue, which may not be there.
 create or replace function secateur.callable()
   returns jsonb
   language sql
   stable
   set search_path = pg_catalog, pg_temp
 as $$
-  select jsonb_build_object(
-           'secateur_worker', upkeep.functions || array[
+  select jsonb_object_agg(one.role, to_jsonb(one.of_ledger || case when secateur.has_queue() then one.of_queue else '{}' end))
+    from (select array['open_cancellations', 'confirm_cancellation', 'note_sweep_failure', 'rights_gaps'] as of_ledger,
+                 array['sweep_cancellation', 'decide_slowly', 'restore_cancellation', 'all_apps', 'compact_depth', 'check_depth', 'prune',
+                       'end_guard_pauses'] as of_queue) as upkeep,
+         lateral (values (
+           'secateur_worker', upkeep.of_ledger,
+           upkeep.of_queue || array[
              'register_function', 'declare_cancel_on', 'enqueue', 'enqueue_many', 'begin_bulk', 'enqueue_bulk', 'send', 'send_to',
              'apps_of_event',
              'claim', 'claim_batch', 'complete_and_claim', 'claim_and_flush', 'flush', 'begin_step', 'finish_step', 'finish_steps', 'finished_steps', 'complete',
              'complete_runs', 'fail', 'heartbeat', 'release', 'interrupt', 'traces_of'
+           ]
+         ), (
+           'secateur_operator',
+           upkeep.of_ledger || array[
+             'stop_cancellation', 'undo_cancellation', 'cancellation_records', 'set_retention', 'commit_jobs', 'commit_job', 'take_jobs',
+             'settle_jobs', 'note_slow_jobs', 'decide_jobs', 'begin_job_batch', 'end_job_batch', 'begin_job_restore', 'end_job_restore',
+             'prune_jobs', 'create_token', 'revoke_token', 'note_token_use', 'propose_cancellation', 'decide_proposal',
+             'move_alert_episode', 'take_alert_message', 'settle_alert_message'
            ],
-           'secateur_operator', upkeep.functions || array[
-             'pause', 'resume', 'forget', 'commit_cancellation', 'commit_cancellations', 'commit_retries', 'stop_cancellation',
-             'undo_cancellation', 'cancel_run', 'app_of_run', 'unrestored', 'cancellation_records', 'set_retention',
-             'commit_jobs', 'commit_job', 'take_jobs', 'settle_jobs', 'note_slow_jobs', 'decide_jobs', 'begin_job_batch', 'end_job_batch', 'begin_job_restore',
-             'end_job_restore', 'prune_jobs', 'create_token', 'revoke_token', 'note_token_use',
-             'propose_cancellation', 'decide_proposal', 'move_alert_episode', 'take_alert_message', 'settle_alert_message', 'guard_pause'
-           ],
-           'secateur_viewer', array['unrestored', 'rights_gaps', 'propose_cancellation'])
-    from (select array[
-            'open_cancellations', 'sweep_cancellation', 'confirm_cancellation', 'decide_slowly', 'restore_cancellation',
-            'note_sweep_failure', 'all_apps', 'compact_depth', 'check_depth', 'prune', 'end_guard_pauses', 'rights_gaps'
-          ] as functions) as upkeep
+           upkeep.of_queue || array[
+             'pause', 'resume', 'forget', 'commit_cancellation', 'commit_cancellations', 'commit_retries', 'cancel_run', 'app_of_run',
+             'unrestored', 'guard_pause'
+           ]
+         ), (
+           'secateur_viewer', array['rights_gaps', 'propose_cancellation'], array['unrestored']
+         )) as one (role, of_ledger, of_queue)
 $$;
 
 create or replace function secateur.own_roles()

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from secateur.cli.opening import Place, find_place
 from secateur.cli.output import done, json_line, write
-from secateur.engines.foreign.installing import inspect_queue, install_queue
+from secateur.engines.foreign.installing import LEDGER, inspect_queue, install_queue
 from secateur.engines.loading import OWN, find_installation
 from secateur.errors import NotInstalled
 from secateur.postgres.database import Database
-from secateur.schema import InstallSteps, inspect_installation
+from secateur.schema import EVERYTHING, InstallSteps, inspect_installation
 from secateur.schema import install as apply_migrations
 from secateur.words.lines import one_line
 
@@ -19,7 +19,7 @@ from secateur.words.lines import one_line
 async def install(arguments: argparse.Namespace) -> int:
     """Installs or upgrades. With --check it changes nothing, and the exit code is 1 if something is missing.
 
-    With --engine, also for that queue of others.
+    With --engine it does so for that queue of others; secateur's own queue is made with --queue, or without --engine.
     """
     place = find_place(arguments, writes=not arguments.check)
     if place.target.engine not in (None, OWN):
@@ -27,7 +27,7 @@ async def install(arguments: argparse.Namespace) -> int:
     async with Database.connect(place.target.url, read_only=place.target.read_only) as database:
         where = database.description
         if arguments.check:
-            found = await inspect_installation(database)
+            found = await inspect_installation(database, parts=EVERYTHING)
             lines = [*_lines(found, f"To be applied to {where}", f"To be mended in {where}")]
             document = _as_json(found, where, "to_apply", "to_mend")
         else:
@@ -47,9 +47,10 @@ async def _install_for(arguments: argparse.Namespace, place: Place, name: str) -
     async with Database.connect(place.target.url, read_only=place.target.read_only) as database:
         where = database.description
         queue = await find_installation(database, name)
+        parts = EVERYTHING if arguments.queue else LEDGER
         if arguments.check:
             try:
-                found = await inspect_queue(database, queue)
+                found = await inspect_queue(database, queue, parts=parts)
             except NotInstalled as error:
                 raise NotInstalled(f"{error} --engine {queue.name}") from error
             lines = list(_lines(found.schema, f"To be applied to {where}", f"To be mended in {where}"))
@@ -58,7 +59,7 @@ async def _install_for(arguments: argparse.Namespace, place: Place, name: str) -
                 f"{where} is up to date for {found.queue}.",
             )
         else:
-            found = await install_queue(database, queue, author=place.settings.author_name)
+            found = await install_queue(database, queue, author=place.settings.author_name, parts=parts)
             if not found.is_complete:
                 done.append(f"runs of {found.queue} can be cancelled")
             lines = list(_lines(found.schema, f"Installed in {where}", f"Mended in {where}"))

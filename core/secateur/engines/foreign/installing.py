@@ -9,9 +9,12 @@ from secateur.engines.foreign.installation import Installation
 from secateur.errors import DatabaseError, PermissionDenied
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
-from secateur.schema import InstallSteps, inspect_installation, install
+from secateur.schema import InstallSteps, Part, inspect_installation, install
 
 _SQL = Statements.load("secateur.engines.foreign", "foreign.sql")
+
+LEDGER = frozenset({Part.LEDGER})
+"""All that it takes to cancel in a queue of others: no table and no function of secateur's own queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +50,30 @@ async def installed_queues(database: Database) -> dict[str, InstalledQueue]:
     return {row["name"]: InstalledQueue(row["version"], row["gated"]) for row in rows}
 
 
-async def inspect_queue(database: Database, installation: Installation) -> QueueSteps:
+async def inspect_queue(
+    database: Database, installation: Installation, *, parts: frozenset[Part] = LEDGER
+) -> QueueSteps:
     """What `install_queue` would do; raises as `inspect_installation` and `install_queue` do."""
     _require_known(installation)
-    schema = await inspect_installation(database)
+    schema = await inspect_installation(database, parts=parts)
     return _steps(schema, await installed_queues(database), installation)
 
 
-async def install_queue(database: Database, installation: Installation, *, author: str | None = None) -> QueueSteps:
+async def install_queue(
+    database: Database,
+    installation: Installation,
+    *,
+    author: str | None = None,
+    parts: frozenset[Part] = LEDGER,
+) -> QueueSteps:
     """Installs or upgrades secateur's schema, and notes that runs of the queue may be cancelled. Repeatable.
+
+    secateur's own queue is made only if it is one of `parts`; where it is, it stays.
 
     Raises as `secateur.schema.install` does, and `DatabaseError` for a version of the engine that is not known.
     """
     _require_known(installation)
-    schema = await install(database, author=author)
+    schema = await install(database, author=author, parts=parts)
     steps = _steps(schema, await installed_queues(database), installation)
     if steps.is_new:
         found = installation

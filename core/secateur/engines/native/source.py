@@ -17,7 +17,7 @@ from secateur.engines.words import OWN, words_of_queue
 from secateur.errors import NotFound
 from secateur.postgres.statements import Statements
 from secateur.runs import UNFINISHED, FunctionDepth, Run, Scope
-from secateur.schema import check_installed
+from secateur.schema import Part, check_installed
 
 ROWS_AT_ONCE = 250
 """Rows of the depth that are read before other tasks get their turn. They take a few milliseconds."""
@@ -45,7 +45,7 @@ class NativeSource(SampledSource):
         return None
 
     async def detect(self) -> str:
-        return await check_installed(self._database)
+        return await check_installed(self._database, part=Part.QUEUE)
 
     async def depth(self) -> list[FunctionDepth]:
         depths: list[FunctionDepth] = []

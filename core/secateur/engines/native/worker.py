@@ -36,7 +36,7 @@ from secateur.errors import DatabaseError, SecateurError, UsageError
 from secateur.ledger.cancellations import Cancellations
 from secateur.postgres.database import Database
 from secateur.postgres.reachable import until_reachable
-from secateur.schema import check_installed
+from secateur.schema import Part, check_installed
 from secateur.signals import stopped_by_signals
 
 SLOW_SECONDS = 5.0
@@ -178,7 +178,7 @@ class Worker:
 
         async def register() -> None:
             await until_reachable(database, logger.warning)
-            await check_installed(database)
+            await check_installed(database, part=Part.QUEUE)
             for app in self.apps:
                 for function in app.functions.values():
                     await claims.register(function)

@@ -197,6 +197,8 @@ as $$
 declare
   most constant bigint := secateur.budget_of(draft.app_id);
   proposed boolean;
+  -- What cannot be counted here does: another engine's queue, and a standing one.
+  exceeds boolean;
 begin
   if draft.kind <> 'bulk' or draft.source = 'event' then
     return;
@@ -220,7 +222,12 @@ begin
   elsif most is null then
     raise exception using errcode = 'SC403', column = 'app_id', message = 'it was proposed under this idempotency key before',
       hint = 'let another login approve the proposal, or choose a new key';
-  elsif proposed or draft.standing or draft.gated is not null or secateur.exceeds(draft, function_ids, most) then
+  end if;
+  exceeds := proposed or coalesce(draft.standing, false) or draft.gated is not null;
+  if not exceeds then
+    exceeds := secateur.exceeds(draft, function_ids, most);
+  end if;
+  if exceeds then
     raise exception using errcode = 'SC403', column = 'app_id',
       message = format('this would cancel more than the %s runs that one login may cancel at once in app %s', most,
                        quote_literal(draft.app_id)),

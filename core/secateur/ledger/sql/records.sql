@@ -1,8 +1,8 @@
 -- A cancellation's record: what it may contain, what it says for the audit, and its horizon.
 --
--- The ledger names no table of the queue: which runs a record reaches, and how they are cancelled, queued again and put back, is
--- the queue's business (engines/native/sql). It calls these by name: require_functions, request_running, walk_backlog,
--- restore_batch and others.
+-- The ledger names no table of a queue: which runs a record reaches, and how they are cancelled, queued again and put back, is the queue's
+-- business (engines/native/sql, engines/foreign/sql). It works where there is no queue of secateur's own: what it calls there it calls for
+-- an app of that queue alone. These are require_functions, exceeds, request_running, withdraw_requests, reset_floors, has_keyed and awaits_runs.
 --
 -- `run_id`, of the cancellation of a single run, is a uuid because the queue's ids are. As text, it would have to be cast wherever it meets
 -- a run, past the primary key or with a cast for each row. Outside of the database ids are text for every engine.

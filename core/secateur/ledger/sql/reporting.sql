@@ -1,5 +1,12 @@
 -- The records of cancellations, for whoever shows them.
 
+-- The runs on which conditions take long, as long as nobody has decided on them. Where there is secateur's own queue, undecided_runs.sql adds
+-- those of it.
+create or replace view secateur.undecided as
+select slow.app_id, slow.cancellation_id, slow.attempts
+  from secateur.slow_jobs as slow
+ where slow.verdict is null;
+
 -- Each record as one document: with its tallies, how its sweep fares, and who holds the lock that a pending one waits for, as of
 -- now. A view, so that a role with SELECT alone can read the history.
 create or replace view secateur.cancellation_documents as
@@ -32,12 +39,8 @@ select rule.id, rule.serial,
   ) as holder on true
   left join lateral (
     select count(*) as undecided, count(*) filter (where pair.attempts > 1) as stuck
-      from (select one.attempts from secateur.slow_verdicts as one
-             where one.app_id = rule.app_id and one.cancellation_id = rule.id and one.verdict is null
-            union all
-            select one.attempts from secateur.slow_jobs as one
-             where one.app_id = rule.app_id and one.cancellation_id = rule.id and one.verdict is null) as pair
-     where rule.state = 'active'
+      from secateur.undecided as pair
+     where pair.app_id = rule.app_id and pair.cancellation_id = rule.id and rule.state = 'active'
   ) as slow on true
   left join lateral (
     select coalesce(sum(one.cancelled), 0) as cancelled,

@@ -1,5 +1,5 @@
 -- Stopping a cancellation, and undoing it: what was waiting when it was cancelled waits again. The runs are put back in the
--- background, by restore_batch in restoring.sql.
+-- background: see restore_cancellation and, for other engines' queues, begin_job_restore.
 
 -- Locks a cancellation's record for a stop or an undo, by the deadline, and gives what is in it. The gate comes first: it keeps
 -- the app's sweeps, which share records, from beginning another batch, and waits for those that have begun. Raises SC404, and
@@ -27,6 +27,41 @@ begin
 exception when lock_not_available then
   perform secateur.refuse_locked(lock_record.app_id, 'sweeps', format('cancellation %s or the sweeps of app %L', lock_record.id,
                                                                       lock_record.app_id));
+end
+$$;
+
+-- Tells the queue of a cancellation that was stopped or undone that it matches nothing any more. Part of a stop and of an undo.
+create or replace function secateur.withdraw(rule secateur.cancellations)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if secateur.home_of(rule.app_id) is null then
+    perform secateur.withdraw_requests(rule.app_id, rule.id);
+    perform secateur.reset_floors(rule.app_id, rule.function_id);
+    return;
+  end if;
+  perform secateur.withdraw_jobs(rule.app_id, rule.id);
+  if rule.state = 'undone' then
+    perform secateur.reopen_jobs(rule.app_id, rule.id);
+  end if;
+  perform secateur.compile_gate_of(rule.app_id);
+end
+$$;
+
+-- Whether the restore of an undone cancellation left something that a repeated undo tries again.
+create or replace function secateur.has_left(undone secateur.cancellations)
+  returns boolean
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if secateur.home_of(undone.app_id) is null then
+    return secateur.has_keyed(undone);
+  end if;
+  return secateur.has_left_jobs(undone);
 end
 $$;
 
@@ -61,10 +96,7 @@ begin
    where rule.app_id = stop_cancellation.app_id and rule.id = stop_cancellation.id
   returning rule.* into stopped;
   -- point: stopped
-  perform secateur.withdraw_requests(stopped.app_id, stopped.id);
-  perform secateur.withdraw_jobs(stopped.app_id, stopped.id);
-  perform secateur.compile_gate_of(stopped.app_id);
-  perform secateur.reset_floors(stopped.app_id, stopped.function_id);
+  perform secateur.withdraw(stopped);
   perform secateur.record_audit('stop', stopped.app_id, stopped.function_id, stopped.id, stop_cancellation.author,
                                 stop_cancellation.source, secateur.tallied(stopped.app_id, stopped.id));
   perform pg_notify('secateur_cancellations', stopped.id::text);
@@ -114,7 +146,7 @@ begin
   perform secateur.require_author(undo_cancellation.author, undo_cancellation.source);
   undone := secateur.lock_record(undo_cancellation.app_id, undo_cancellation.id, deadline);
   if undone.state = 'undone' and (undone.requeue_stopped or undo_cancellation.requeue_stopped is not true)
-     and (undone.restored_at is null or not (secateur.has_keyed(undone) or secateur.has_left_jobs(undone))) then
+     and (undone.restored_at is null or not secateur.has_left(undone)) then
     return undone;
   end if;
   until := secateur.undo_until(undone);
@@ -138,11 +170,7 @@ begin
    where rule.app_id = undo_cancellation.app_id and rule.id = undone.id
   returning rule.* into undone;
   -- point: undone
-  perform secateur.withdraw_requests(undone.app_id, undone.id);
-  perform secateur.withdraw_jobs(undone.app_id, undone.id);
-  perform secateur.reopen_jobs(undone.app_id, undone.id);
-  perform secateur.compile_gate_of(undone.app_id);
-  perform secateur.reset_floors(undone.app_id, undone.function_id);
+  perform secateur.withdraw(undone);
   insert into secateur.restores as place (app_id, cancellation_id) values (undone.app_id, undone.id)
   on conflict on constraint restores_pkey do update set run_id = null, again_from = null;
   perform secateur.record_audit(
@@ -153,110 +181,35 @@ begin
 end
 $$;
 
--- Puts back one batch of the runs of an undone cancellation, looking at up to `batch` of them in id order. Each of them
--- * is handed over, if other cancellations match it, active or complete: to the oldest of these;
--- * stays cancelled, if it was stopped while it ran (or is queued again, if the undo asked for that), or if another run has taken
---   its key meanwhile;
--- * else becomes exactly what it was.
--- One transaction a call. Whoever calls next, in whichever process, goes on where the last one ended. The step's state is
--- `restoring` until all is done, then `undone`. Raises SC404.
---
--- The batch reads the other cancellations in a statement after it has the app's lock shared, and holds that until its
--- rows are visible. So a commit, stop or undo of another one comes either before, and is read, or after the batch is
--- over: then its sweep finds the restored rows, and those that it would have taken back are not lost. A pending
--- commit holds no lock and may not be read. But it comes into force, and is swept, only when no such batch is left, and a
--- claim that could give out what the batch restored begins after it.
---
--- Locks: the record, tried, so that one process restores it and nobody repeats the undo meanwhile; then the app's,
--- shared; then the records that runs are handed over to, against pruning; then the runs. Runs whose key somebody is taking at
--- this moment are passed over, and come last.
-create or replace function secateur.restore_cancellation(app_id text, id uuid, batch integer default 1000)
-  returns secateur.sweep_step
+-- Sets how long runs are kept; null leaves a time as it is. Returns the retention that holds now. Repeatable; audited if it
+-- changes something. Raises SC422.
+create or replace function secateur.set_retention(
+  finished interval, cancelled interval, standing interval, author text, source text
+)
+  returns secateur.retention
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_sort = off set enable_bitmapscan = off set enable_seqscan = off set jit = off
+  security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  app constant text := app_id;
-  undone secateur.cancellations;
-  place secateur.restores;
-  wanted integer := batch;
-  walk uuid[];
-  ended boolean;
-  done record;
-  moment timestamptz;
-  step secateur.sweep_step;
+  before secateur.retention;
+  after secateur.retention;
 begin
-  perform secateur.require_read_committed();
-  perform secateur.require_number('batch', batch, 1, 100000);
-  select rule.* into undone from secateur.cancellations as rule where rule.app_id = app and rule.id = restore_cancellation.id;
-  if not found then
-    raise exception using errcode = 'SC404', message = format('there is no cancellation %s', restore_cancellation.id);
+  perform secateur.require_author(set_retention.author, set_retention.source);
+  perform secateur.require_interval(given.name, given.value, '0', '100 years')
+     from (values ('finished', set_retention.finished), ('cancelled', set_retention.cancelled),
+                  ('standing', set_retention.standing)) as given (name, value)
+    where given.value is not null;
+  select retention.* into before from secateur.retention for update;
+  update secateur.retention as kept
+     set finished = coalesce(set_retention.finished, kept.finished),
+         cancelled = coalesce(set_retention.cancelled, kept.cancelled),
+         standing = coalesce(set_retention.standing, kept.standing)
+  returning kept.* into after;
+  if after is distinct from before then
+    perform secateur.record_audit(
+      'retention', '', null, null, set_retention.author, set_retention.source,
+      jsonb_build_object('before', to_jsonb(before) - 'one', 'after', to_jsonb(after) - 'one'));
   end if;
-  step := row(undone.state, 0, false, false, 0, null, 0);
-  if undone.state <> 'undone' then
-    return step;
-  end if;
-  -- point: undone
-  select rule.* into undone
-    from secateur.cancellations as rule
-   where rule.app_id = app and rule.id = restore_cancellation.id
-     for no key update skip locked;
-  if not found then
-    step.state := 'restoring';
-    step.busy := true;
-    return step;
-  elsif undone.restored_at is not null then
-    return step;
-  end if;
-  -- point: alone
-  step.state := 'restoring';
-  select restores.* into place from secateur.restores where restores.app_id = app and restores.cancellation_id = undone.id;
-  if place.next_at > clock_timestamp() then
-    step.idle := true;
-    step.wait := extract(epoch from place.next_at - clock_timestamp());
-    return step;
-  end if;
-  wanted := least(wanted, ceil(undone.rate / 4.0));
-  -- point: before the lock
-  perform secateur.share_app(app);
-  -- point: locked
-  walk := case when undone.kind = 'retry' then secateur.retried_after(undone, place.run_id, wanted)
-               else secateur.cancelled_after(undone, place.run_id, wanted) end;
-  ended := cardinality(walk) < wanted;
-  -- point: batch read
-  if cardinality(walk) > 0 then
-    done := secateur.restore_batch(undone, walk);
-    ended := ended and done.seen = cardinality(walk);
-    step.restored := done.restored;
-    if cardinality(done.busy) > 0 then
-      place.again_from := coalesce(place.again_from, place.run_id, '00000000-0000-0000-0000-000000000000');
-    end if;
-    place.run_id := walk[done.seen];
-    if undone.rate is not null then
-      step.wait := (done.restored + done.handed_over)::double precision / undone.rate;
-      place.next_at := clock_timestamp() + step.wait * interval '1 second';
-    end if;
-  end if;
-  if ended and place.again_from is not null then
-    place.run_id := place.again_from;
-    place.again_from := null;
-    place.next_at := greatest(place.next_at, clock_timestamp() + interval '100 ms');
-    step.idle := true;
-    step.wait := extract(epoch from place.next_at - clock_timestamp());
-    ended := false;
-  end if;
-  update secateur.restores
-     set run_id = place.run_id, again_from = place.again_from, next_at = place.next_at
-   where restores.app_id = app and restores.cancellation_id = undone.id;
-  if ended then
-    moment := clock_timestamp();
-    update secateur.cancellations as rule set restored_at = moment where rule.app_id = app and rule.id = undone.id;
-    step.state := 'undone';
-    perform secateur.record_audit('restore', app, undone.function_id, undone.id, undone.undone_by, null,
-                                  secateur.tallied(app, undone.id));
-  end if;
-  perform secateur.note_step(app, undone.id);
-  return step;
+  return after;
 end
 $$;

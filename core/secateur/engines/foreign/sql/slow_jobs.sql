@@ -56,3 +56,21 @@ begin
                                  limit 1000) as due);
 end
 $$;
+
+-- Whether running jobs of a cancellation have not ended yet, or jobs of it are not decided or not cancelled yet on which its condition takes
+-- long. Part of a sweep.
+create or replace function secateur.awaits_jobs(app_id text, cancellation_id uuid)
+  returns boolean
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
+as $$
+begin
+  return exists (select from secateur.preimages as met
+                  where met.app_id = awaits_jobs.app_id and met.cancellation_id = awaits_jobs.cancellation_id
+                    and met.was_running and met.outcome is null)
+      or exists (select from secateur.slow_jobs as slow
+                  where slow.app_id = awaits_jobs.app_id and slow.cancellation_id = awaits_jobs.cancellation_id
+                    and slow.verdict is not false);
+end
+$$;

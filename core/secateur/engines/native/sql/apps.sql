@@ -1,17 +1,5 @@
 -- Apps and their functions. The first run that is sent to them creates them. They can be paused.
 
--- The queue of others that has the app. Null for an app of secateur's own queue, and where there is no such app.
-create or replace function secateur.home_of(app_id text)
-  returns text
-  language plpgsql
-  stable
-  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-as $$
-begin
-  return (select apps.installation from secateur.apps where apps.app_id = home_of.app_id);
-end
-$$;
-
 -- Makes sure that app and function exist and are not forgotten. Repeatable: it writes nothing if they are. Raises SC422, SC421.
 create or replace function secateur.ensure_function(app_id text, function_id text)
   returns void

@@ -1,5 +1,29 @@
 -- Deleting what has outlived its retention.
 
+-- Tries to make this transaction the only one that does the task for the app, until it ends. Returns whether it is. Waits
+-- for nobody. False without an app.
+create or replace function secateur.is_alone(app_id text, task text)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set lock_timeout = '1ms'
+as $$
+begin
+  perform from secateur.upkeep as kept
+    where kept.app_id = is_alone.app_id and kept.task = is_alone.task
+      for update skip locked;
+  if found then
+    return true;
+  end if;
+  -- The app's first: whoever has just inserted the row is at it.
+  insert into secateur.upkeep (app_id, task)
+  select apps.app_id, is_alone.task from secateur.apps where apps.app_id = is_alone.app_id
+  on conflict do nothing;
+  return found;
+exception when lock_not_available then
+  return false;
+end
+$$;
+
 -- Deletes these runs, whose rows the caller has locked, with their steps and requests. Part of a prune.
 create or replace function secateur.delete_runs(app_id text, run_ids uuid[])
   returns void
@@ -147,38 +171,5 @@ begin
    where past.app_id = prune.app_id and past.checked_at < now() - interval '30 days';
   more := runs >= prune.batch;
   return next;
-end
-$$;
-
--- Sets how long runs are kept; null leaves a time as it is. Returns the retention that holds now. Repeatable; audited if it
--- changes something. Raises SC422.
-create or replace function secateur.set_retention(
-  finished interval, cancelled interval, standing interval, author text, source text
-)
-  returns secateur.retention
-  language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
-as $$
-declare
-  before secateur.retention;
-  after secateur.retention;
-begin
-  perform secateur.require_author(set_retention.author, set_retention.source);
-  perform secateur.require_interval(given.name, given.value, '0', '100 years')
-     from (values ('finished', set_retention.finished), ('cancelled', set_retention.cancelled),
-                  ('standing', set_retention.standing)) as given (name, value)
-    where given.value is not null;
-  select retention.* into before from secateur.retention for update;
-  update secateur.retention as kept
-     set finished = coalesce(set_retention.finished, kept.finished),
-         cancelled = coalesce(set_retention.cancelled, kept.cancelled),
-         standing = coalesce(set_retention.standing, kept.standing)
-  returning kept.* into after;
-  if after is distinct from before then
-    perform secateur.record_audit(
-      'retention', '', null, null, set_retention.author, set_retention.source,
-      jsonb_build_object('before', to_jsonb(before) - 'one', 'after', to_jsonb(after) - 'one'));
-  end if;
-  return after;
 end
 $$;

@@ -132,3 +132,21 @@ begin
   return cancelled;
 end
 $$;
+
+-- Whether running runs of a cancellation have not stopped yet, or runs of it are not decided or not cancelled yet on which its condition
+-- takes long. Part of a sweep.
+create or replace function secateur.awaits_runs(app_id text, cancellation_id uuid)
+  returns boolean
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
+as $$
+begin
+  return exists (select from secateur.cancel_requests as open
+                  where open.app_id = awaits_runs.app_id and open.cancellation_id = awaits_runs.cancellation_id
+                    and open.outcome is null)
+      or exists (select from secateur.slow_verdicts as slow
+                  where slow.app_id = awaits_runs.app_id and slow.cancellation_id = awaits_runs.cancellation_id
+                    and slow.verdict is not false);
+end
+$$;

@@ -49,6 +49,18 @@ begin
 end
 $$;
 
+-- The queue of others that has the app. Null for an app of secateur's own queue, and where there is no such app.
+create or replace function secateur.home_of(app_id text)
+  returns text
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+as $$
+begin
+  return (select apps.installation from secateur.apps where apps.app_id = home_of.app_id);
+end
+$$;
+
 -- Raises SC421 if the app's rows are on another server: a row that lies elsewhere is read by another process. Does nothing if
 -- there is no such app, or was none a moment ago.
 create or replace function secateur.require_here(app_id text)
@@ -215,29 +227,5 @@ begin
       perform pg_sleep(0.005);
     end;
   end loop;
-end
-$$;
-
--- Tries to make this transaction the only one that does the task for the app, until it ends. Returns whether it is. Waits
--- for nobody. False without an app.
-create or replace function secateur.is_alone(app_id text, task text)
-  returns boolean
-  language plpgsql
-  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set lock_timeout = '1ms'
-as $$
-begin
-  perform from secateur.upkeep as kept
-    where kept.app_id = is_alone.app_id and kept.task = is_alone.task
-      for update skip locked;
-  if found then
-    return true;
-  end if;
-  -- The app's first: whoever has just inserted the row is at it.
-  insert into secateur.upkeep (app_id, task)
-  select apps.app_id, is_alone.task from secateur.apps where apps.app_id = is_alone.app_id
-  on conflict do nothing;
-  return found;
-exception when lock_not_available then
-  return false;
 end
 $$;

@@ -584,7 +584,7 @@ MUTANTS = [
     ),
     Mutant(
         "a cancellation is complete with runs undecided",
-        [Mutation("and slow.verdict is not false) then", "and false) then", "end_pass")],
+        [Mutation("and slow.verdict is not false)", "and false)", "awaits_runs")],
         a_waiting_run_is_undecided,
         "committed",
     ),

@@ -25,7 +25,8 @@ from secateur.engines.foreign.gating import GateKeeper
 from secateur.engines.foreign.installing import install_queue
 from secateur.engines.loading import find_installation
 from secateur.postgres.database import Database
-from secateur.schema.indexes import expected_indexes
+from secateur.schema import EVERYTHING
+from secateur.schema.expected import expected_indexes
 from secateur.settings import Context, Settings, Target
 
 NO_FILE = Path("/nonexistent/config.toml")
@@ -141,15 +142,14 @@ async def test_a_slot_without_a_reader_is_named(embedded_url: str, monkeypatch: 
         await do(embedded_url, "select pg_drop_replication_slot('gone')")
 
 
-async def test_the_migrations_tell_every_index(embedded_url: str) -> None:
+async def test_the_tables_tell_every_index(embedded_url: str) -> None:
     async with Database.connect(embedded_url) as opened:
-        applied = {row["name"] for row in await opened.fetch("select name from secateur.migrations")}
         rows = await opened.fetch(
             "select own.relname as name from pg_index as about join pg_class as own on own.oid = about.indexrelid"
             " where own.relnamespace = 'secateur'::regnamespace"
             " and not exists (select from pg_constraint as rule where rule.conindid = own.oid)"
         )
-    assert {row["name"] for row in rows} == {*expected_indexes(applied)}
+    assert {row["name"] for row in rows} == {*expected_indexes(EVERYTHING)}
 
 
 async def test_a_missing_and_an_invalid_index(embedded_url: str) -> None:

@@ -556,7 +556,9 @@ async def statements_with_ids(connection: asyncpg.Connection) -> set[str]:
     """Those that have an id among their parameters and read a table themselves; the others call a function."""
     found = set()
     for file in sorted(files("secateur").rglob("*.sql")):
-        if file.parent.name in {"schema", "sql", "foreign"} or file.name == "indexing.sql":  # over temporary tables
+        if (
+            file.parent.name in {"schema", "tables", "sql", "foreign"} or file.name == "indexing.sql"
+        ):  # over temporary tables
             continue
         statements = Statements(file.read_text(encoding="utf-8"), file.name)
         for name, sql in statements.items():

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from secateur.schema import Part, bundled
+
 ROOT = Path(__file__).parents[2]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
@@ -64,20 +66,26 @@ def test_the_map_for_newcomers_is_of_this_country() -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-def test_the_ledger_names_no_table_of_the_queue() -> None:
-    """Whatever the queue keeps in them, it does itself."""
-    core = ROOT / "core/secateur"
-    tables = set(re.findall(r"^create table secateur\.(\w+)", "\n".join(sql(core / "schema", "0*.sql")), re.MULTILINE))
-    theirs = {
-        *("cancellations", "cancellation_deltas", "cancel_requests", "slow_verdicts", "sweeps", "restores", "audit"),
-        *("condition_vocabulary", "retention", "proposals", "budgets"),
-        # Of every engine: which queue an app is in, and what a cancellation has met in a queue of others.
-        *("apps", "preimages", "slow_jobs"),
+SEAM = {
+    *("require_functions", "exceeds", "request_running", "withdraw_requests", "reset_floors", "has_keyed"),
+    "awaits_runs",
+}
+"""What the ledger calls of secateur's own queue, for an app of it."""
+
+
+def test_the_ledger_needs_nothing_of_the_queue() -> None:
+    """It can be there alone: it names no table of secateur's own queue, and calls its functions for its apps only."""
+    of_queue = {
+        name
+        for one in bundled()
+        if one.part is Part.QUEUE and not one.is_numbered
+        for name in re.findall(r"^create (?:or replace )?\w+ secateur\.(\w+)", one.sql, re.MULTILINE)
+    } - {"undecided"}
+    assert of_queue > {"runs", "claim", "slow_verdicts", "oldest_queued", "claimed_run"}
+    named = {
+        name
+        for one in bundled()
+        if one.part is Part.LEDGER and not one.is_numbered and one.name != "rights.sql"
+        for name in re.findall(r"\bsecateur\.(\w+)", re.sub(r"--.*", "", one.sql))
     }
-    assert theirs < tables
-    named = re.findall(r"\bsecateur\.(\w+)\b(?!\()", "\n".join(sql(core / "ledger", "**/*.sql")))
-    assert set(named) & (tables - theirs) == set()
-
-
-def sql(folder: Path, names: str) -> list[str]:
-    return [path.read_text(encoding="utf-8") for path in sorted(folder.glob(names))]
+    assert named & of_queue == SEAM

@@ -11,7 +11,8 @@ from secateur.engines.foreign.discovery import installations
 from secateur.engines.indexing import FilterIndexes
 from secateur.errors import DatabaseError
 from secateur.instants import utc
-from secateur.schema.indexes import expected_indexes, expected_triggers
+from secateur.schema.expected import expected_indexes, expected_triggers
+from secateur.schema.migrations import Part, bundled, parts_of
 from secateur.words.figures import number
 from secateur.words.shell import command_line
 
@@ -46,7 +47,7 @@ async def tables(patient: Patient) -> list[Finding]:
     rows = await patient.database.fetch(SQL["weakened"], repeatable=True)
     weakened = dict.fromkeys((row["summary"], row["advice"]) for row in rows)
     there = {row["name"] for row in await patient.database.fetch(SQL["triggers"], repeatable=True)}
-    for name, definition in expected_triggers(await _applied(patient)).items():
+    for name, definition in expected_triggers(await _parts(patient)).items():
         if name not in there:
             weakened[f"trigger {name} is missing, so what it refuses is written", definition] = None
     if not weakened:
@@ -56,10 +57,15 @@ async def tables(patient: Patient) -> list[Finding]:
     ]
 
 
-async def _applied(patient: Patient) -> set[str]:
-    """The names of the migrations."""
+async def _parts(patient: Patient) -> frozenset[Part]:
+    """Those whose tables should be as this program makes them: none in an older schema, as `schema` says."""
+    if not await patient.database.fetchval("select to_regclass('secateur.migrations') is not null", repeatable=True):
+        return frozenset()
     rows = await patient.database.fetch("select name from secateur.migrations", repeatable=True)
-    return {row["name"] for row in rows}
+    applied = {row["name"] for row in rows}
+    parts = parts_of(applied)
+    is_older = any(one.is_numbered and one.part in parts and one.name not in applied for one in bundled())
+    return frozenset() if is_older else parts
 
 
 async def indexes(patient: Patient) -> list[Finding]:
@@ -83,6 +89,7 @@ async def indexes(patient: Patient) -> list[Finding]:
 async def _missing(patient: Patient, there: set[str]) -> list[Finding]:
     if not there:
         return []
+    parts = await _parts(patient)
     return [
         Finding(
             "indexes",
@@ -91,7 +98,7 @@ async def _missing(patient: Patient, there: set[str]) -> list[Finding]:
             "as the schema's owner: " + definition.replace(" index ", " index concurrently ", 1),
             {"schema": "secateur", "name": name},
         )
-        for name, definition in expected_indexes(await _applied(patient)).items()
+        for name, definition in expected_indexes(parts).items()
         if name not in there
     ]
 

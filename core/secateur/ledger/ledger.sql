@@ -174,10 +174,9 @@ select one.record
 select to_jsonb(entry) - 'xid' || jsonb_build_object('app_id', nullif(entry.app_id, ''))
   from secateur.audit as entry
  where ($2::bigint is null or entry.id < $2)
-   -- What concerns no app is told with secateur's own queue, but for the install of this one.
-   and (entry.app_id = any (array(select home.app_id from secateur.apps as home where home.installation is not distinct from $3
-                                  union all select '' where $3::text is null))
-        or entry.details ->> 'installation' = $3)
+   -- What concerns no app is told with each queue, but for the installs for other ones.
+   and (entry.app_id = any (array(select home.app_id from secateur.apps as home where home.installation is not distinct from $3))
+        or entry.app_id = '' and ($3::text is null or coalesce(entry.details ->> 'installation', $3) = $3))
  order by entry.id desc
  limit $1
 

@@ -40,11 +40,13 @@ def move_to(*, database: str | None = None, context: str | None = None) -> None:
 def command_line(name: str, *positionals: str, flags: Flags = (), switches: Iterable[str] = ()) -> str:
     """`secateur NAME …`, for copying into bash, zsh or ksh; it works on the same database as this process.
 
-    A value that looks like a flag is joined to its flag by `=`, or put after `--`. Unprintable characters are written
-    as escapes, so that they neither break the line nor control the terminal.
+    One of `flags` takes the place of what names the database. A value that looks like a flag is joined to its flag by
+    `=`, or put after `--`. Unprintable characters are written as escapes, so that they neither break the line nor
+    control the terminal.
     """
     words = ["secateur", name]
-    for flag, value in (*_place, *flags):
+    given = list(flags)
+    for flag, value in (*(each for each in _place if each[0] not in dict(given)), *given):
         if value is not None:
             words += [f"{flag}={quoted(value)}"] if value.startswith("-") else [flag, quoted(value)]
     words += switches

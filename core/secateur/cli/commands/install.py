@@ -9,7 +9,6 @@ from secateur.cli.opening import Place, find_place
 from secateur.cli.output import done, json_line, write
 from secateur.engines.foreign.installing import LEDGER, inspect_queue, install_queue
 from secateur.engines.loading import OWN, find_installation
-from secateur.errors import NotInstalled
 from secateur.postgres.database import Database
 from secateur.schema import EVERYTHING, InstallSteps, inspect_installation
 from secateur.schema import install as apply_migrations
@@ -49,10 +48,7 @@ async def _install_for(arguments: argparse.Namespace, place: Place, name: str) -
         queue = await find_installation(database, name)
         parts = EVERYTHING if arguments.queue else LEDGER
         if arguments.check:
-            try:
-                found = await inspect_queue(database, queue, parts=parts)
-            except NotInstalled as error:
-                raise NotInstalled(f"{error} --engine {queue.name}") from error
+            found = await inspect_queue(database, queue, parts=parts)
             lines = list(_lines(found.schema, f"To be applied to {where}", f"To be mended in {where}"))
             told, up_to_date = (
                 f"To be installed for the queue {found.queue}",

@@ -59,6 +59,36 @@ create or replace view secateur.cancellation_tallies as
     from secateur.cancellation_deltas
    group by app_id, cancellation_id, function_id;
 
+-- How many of each function's unfinished runs its active cancellations have matched and not yet reached: an estimate, from the
+-- tallies, so that it costs nothing per run. No row where that is none; a record may name functions that do not exist. What a
+-- cancellation expects is one document for all functions. It is taken apart once: looking each function up in it would read it as
+-- often as there are functions.
+create or replace view secateur.cancelling_runs as
+  select rule.app_id, one.function_id, sum(one.runs) as runs
+    from secateur.cancellations as rule
+    cross join lateral (
+      select part.function_id,
+             greatest(0, coalesce(max(part.expected) - coalesce(max(part.reached), 0), max(part.stopping), 0)) as runs
+        from (
+          select expected.key as function_id,
+                 -- Whatever else is there is no number of runs.
+                 case when jsonb_typeof(expected.value) = 'number'
+                      then greatest(0, least(1e15, trunc((expected.value)::numeric)))::bigint end as expected,
+                 null::bigint as reached, null::bigint as stopping
+            from jsonb_each(case jsonb_typeof(rule.expected_by_function)
+                              when 'object' then rule.expected_by_function end) as expected
+           union all
+          select tally.function_id, null, tally.cancelled + tally.finished_first, tally.stopping
+            from secateur.cancellation_tallies as tally
+           where tally.app_id = rule.app_id and tally.cancellation_id = rule.id
+        ) as part
+       group by part.function_id
+    ) as one
+   where rule.state = 'active'
+     and (rule.function_id is null or rule.function_id = one.function_id)
+     and one.runs > 0
+   group by rule.app_id, one.function_id;
+
 -- Of older programs.
 drop function if exists secateur.open_cancellations();
 

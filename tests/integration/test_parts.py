@@ -1,4 +1,4 @@
-"""The two parts of the schema: the ledger alone, or secateur's own queue as well, whichever way a database gets there."""
+"""The two parts of the schema: the ledger alone, or secateur's own queue too, whichever way a database gets there."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CATALOG: Mapping[str, str] = {
           left join pg_attrdef as missing on missing.adrelid = own.oid and missing.adnum = part.attnum
          where own.relnamespace::regnamespace::text like 'secateur%' and own.relkind in ('r', 'v', 'c')
          order by 1, 2""",
-    # An upgrade does not look again at rows that it has just mended. NOT NULL is in `columns`; Postgres 18 names it too.
+    # An upgrade does not look again at rows that it has mended. NOT NULL is in `columns`; Postgres 18 names it as well.
     "constraints": """
         select conrelid::regclass::text as relation, conname, contype::text, condeferrable, conkey is null as keyless,
                replace(pg_get_constraintdef(oid), ' NOT VALID', '') as definition

@@ -486,6 +486,7 @@ async def jobs_of_others(desk: Desk) -> None:
         await fetch("select secateur.take_jobs($1, $2, $3, $4, $5::jsonb[], $6)", *taken)
         await fetch("select secateur.settle_jobs($1, $2, array['2'], array['stopped'])", app, id)
         await fetch("select secateur.end_job_batch($1, $2, 2, true, true)", app, id)
+        await fetch("select secateur.awaits_jobs($1, $2)", app, id)
     async with desk.measured("undo of jobs"):
         await fetch("select secateur.undo_cancellation($1, $2, 'tester')", app, id)
     async with desk.measured("restore of jobs"):

@@ -117,3 +117,24 @@ def test_the_documentation_says_which_fields_of_a_run_each_has() -> None:
         assert f"| {names} | {', '.join(f'`{own}`' for own in each.fields.values())} |\n" in page
         for field in each.fields:
             assert re.search(rf"\bas {field}\b|\bjob\.{field}\b", each.statements["source"])
+
+
+def test_no_two_installations_have_one_name(file: EngineFile) -> None:
+    """Whatever their schemas and prefixes are called, and whether its users can choose a prefix or not."""
+    schemas = [file.home, "jobs", "a", "a.b", "a.b.c", '"a', '"a.b"', 'a"', "a:b", "jobs.", "."]
+    prefixes = [file.prefix, *(["", "b", "b.c", "b.", '"', ".", "x_"] if file.has_prefixes else [])]
+    names = {(schema, prefix): named(file, schema, prefix) for schema in schemas for prefix in {*prefixes}}
+    assert len({*names.values()}) == len(names)
+    assert names[file.home, file.prefix] == file.engine
+    assert names["jobs", file.prefix] == f"{file.engine}:jobs"
+
+
+def test_names_of_schemas_with_dots() -> None:
+    files = engine_files()
+    assert named(files["chancy"], "a", "b") == "chancy:a.b"
+    assert named(files["chancy"], "a.b", "chancy_") == 'chancy:"a.b"'
+    assert named(files["oban"], "a.b", "") == "oban:a.b"
+
+
+def named(file: EngineFile, schema: str, prefix: str) -> str:
+    return Installation(file, schema, prefix, "any", True).name

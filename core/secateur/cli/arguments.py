@@ -161,7 +161,7 @@ def _running(command: AddCommand) -> None:
         "gate:gate",
         "make, check or remove the claim gate of another engine's queue",
         "A trigger on the engine's table: once a cancellation is in force, its own workers start no run that matches.\n"
-        "It needs the owner of that table. Choose the queue with --engine.",
+        "It needs the owner of that table. Where there are several queues, choose one with --engine.",
     )
     gate.add_argument("what", metavar="ACTION", choices=("install", "check", "remove"), help="install, check or remove")
     gate.add_argument("--sql", action="store_true", help="only print the statements, for somebody else to execute")

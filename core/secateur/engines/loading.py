@@ -119,16 +119,22 @@ async def _queues_of_others(
     return found
 
 
-async def find_installation(database: Database, name: str) -> Installation:
-    """The queue of others of that name, or the only one of that engine. Raises `NotInstalled` and `UsageError`."""
-    require_known(name)
+async def find_installation(database: Database, name: str | None) -> Installation:
+    """The queue of others of that name, or the only one of that engine; without a name, the only one that there is.
+
+    Raises `NotInstalled` and `UsageError`.
+    """
+    if name is not None:
+        require_known(name)
     found = await installations(database)
-    chosen = [each for each in found if each.name == name] or [each for each in found if each.file.engine == name]
+    chosen = [each for each in found if each.name == name]
+    chosen = chosen or [each for each in found if name in (None, each.file.engine)]
+    of = "" if name is None else f" of {name}"
     if not chosen:
-        raise NotInstalled(f"{database.description} has no queue of {name}")
+        raise NotInstalled(f"{database.description} has no queue{of or ' of another engine'}")
     if len(chosen) > 1:
         names = ", ".join(each.name for each in chosen)
-        raise UsageError(f"{database.description} has several queues of {name}: choose one with --engine ({names})")
+        raise UsageError(f"{database.description} has several queues{of}: choose one with --engine ({names})")
     return chosen[0]
 
 

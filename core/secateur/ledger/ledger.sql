@@ -174,9 +174,14 @@ select one.record
 select to_jsonb(entry) - 'xid' || jsonb_build_object('app_id', nullif(entry.app_id, ''))
   from secateur.audit as entry
  where ($2::bigint is null or entry.id < $2)
-   -- What concerns no app is told with each queue, but for the installs for other ones.
-   and (entry.app_id = any (array(select home.app_id from secateur.apps as home where home.installation is not distinct from $3))
-        or entry.app_id = '' and ($3::text is null or coalesce(entry.details ->> 'installation', $3) = $3))
+   -- What concerns no app is told with secateur's own queue, but for the install of this one; and with each of the others, but for their
+   -- installs, where there is only the ledger.
+   and (entry.app_id = any (array(select home.app_id from secateur.apps as home where home.installation is not distinct from $3
+                                  union all select '' where $3::text is null))
+        or entry.details ->> 'installation' = $3
+        or entry.app_id = '' and coalesce(entry.details ->> 'installation', entry.details ->> 'gate', $3) = $3
+           and (select count(*) filter (where known.name = 'ledger.sql') > count(*) filter (where known.name = 'queue.sql')
+                  from secateur.migrations as known))
  order by entry.id desc
  limit $1
 

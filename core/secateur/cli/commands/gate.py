@@ -8,7 +8,7 @@ from dataclasses import asdict
 from secateur.cli.opening import find_place
 from secateur.cli.output import done, json_line, line, write
 from secateur.engines.foreign.gating import GateCheck, GateKeeper, GateState
-from secateur.engines.loading import find_installation
+from secateur.engines.loading import OWN, find_installation
 from secateur.errors import UsageError
 from secateur.postgres.database import Database
 
@@ -18,8 +18,8 @@ async def gate(arguments: argparse.Namespace) -> int:
     writes = arguments.what != "check" and not arguments.sql
     place = find_place(arguments, writes=writes)
     async with Database.connect(place.target.url, read_only=place.target.read_only) as database:
-        if place.target.engine is None:
-            raise UsageError("choose the queue with --engine; `secateur engines` lists them")
+        if place.target.engine == OWN:
+            raise UsageError("secateur's own queue needs no gate: its claims ask for themselves")
         installation = await find_installation(database, place.target.engine)
         keeper = GateKeeper(database, installation)
         if arguments.sql:

@@ -53,6 +53,11 @@ class EngineFile:
     statements: Mapping[str, str]
 
     @property
+    def has_prefixes(self) -> bool:
+        """Its users choose what its tables' names begin with."""
+        return any("{prefix}" in statement for statement in self.statements.values())
+
+    @property
     def words(self) -> QueueWords:
         return words_of_queue(self.engine, self.word, self.fields)
 

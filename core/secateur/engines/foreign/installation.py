@@ -49,11 +49,17 @@ class Installation:
 
     @property
     def name(self) -> str:
-        """The engine's name if it is in its usual place, else with schema and prefix: `oban:jobs`."""
+        """The engine's name if it is in its usual place, else with schema and prefix: `oban:jobs`, `chancy:jobs.x_`.
+
+        No two have the same: where a prefix may follow, a schema with a dot is quoted, as `chancy:"a.b"`.
+        """
         usual = self.prefix == self.file.prefix
         if self.schema == self.file.home and usual:
             return self.file.engine
-        return f"{self.file.engine}:{self.schema}" + ("" if usual else f".{self.prefix}")
+        schema = self.schema
+        if self.file.has_prefixes and {".", '"'} & set(schema):
+            schema = quoted(schema)
+        return f"{self.file.engine}:{schema}" + ("" if usual else f".{self.prefix}")
 
     @property
     def is_usable(self) -> bool:

@@ -1,0 +1,107 @@
+"""What `secateur install --engine NAME` makes, and what it leaves out until somebody asks for it."""
+
+from __future__ import annotations
+
+import json
+
+import asyncpg
+import pytest
+from beds.oban import Oban
+from beds.procrastinate import Procrastinate
+from layers import queue_of
+from test_entrances_of_others import cli
+
+from secateur.engines.loading import find_queues
+from secateur.postgres.database import Database
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.one_postgres,
+    pytest.mark.skipif(Procrastinate.missing is not None, reason=str(Procrastinate.missing)),
+]
+
+OF = ("--engine", "procrastinate")
+OF_QUEUE = {"runs", "slots", "cancel_requests", "depth_totals", "due_functions", "slow_verdicts", "upkeep"}
+"""Some tables of secateur's own queue."""
+
+
+@pytest.fixture
+def layers() -> tuple[object, ...]:
+    return (queue_of(Procrastinate),)
+
+
+async def tables(url: str) -> set[str]:
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch("select tablename from pg_tables where schemaname = 'secateur'")
+        return {row["tablename"] for row in rows}
+    finally:
+        await connection.close()
+
+
+async def queues(url: str) -> list[str]:
+    async with Database.connect(url) as database:
+        return [each.name for each in await find_queues(database)]
+
+
+async def test_an_install_for_another_queue(empty_database_url: str) -> None:
+    url = empty_database_url
+    said = cli(url, "install", "--check", *OF, code=1)
+    assert said.count("--engine procrastinate") == 1
+    assert json.loads(cli(url, "install", *OF, "--json"))["new"]
+    assert await tables(url) >= {"cancellations", "audit", "preimages", "proposals", "api_tokens", "alert_episodes"}
+    assert await tables(url) & OF_QUEUE == set()
+    assert "is up to date for procrastinate" in cli(url, "install", "--check", *OF)
+    # secateur's own queue is missing, for whoever wants it.
+    assert "queue.sql" in json.loads(cli(url, "install", "--check", "--json", code=1))["to_apply"]
+    assert "queue.sql" in cli(url, "install", "--check", "--queue", *OF, code=1)
+    assert await queues(url) == ["procrastinate"]
+    assert "not its own queue" in cli(url, "depth", "--engine", "native", code=1)
+    findings = json.loads(cli(url, "doctor", "--json", code=3))["findings"]
+    told = {each["check"]: each["severity"] for each in findings if each["check"] in {"schema", "tables", "indexes"}}
+    assert told == {"schema": "ok", "tables": "ok", "indexes": "ok"}
+
+
+@pytest.mark.parametrize("wish", [("install",), ("install", "--queue", *OF)], ids=" ".join)
+async def test_the_queue_is_added_later_and_stays(empty_database_url: str, wish: tuple[str, ...]) -> None:
+    url = empty_database_url
+    bed = Procrastinate(url)
+    await bed.enqueue([{"number": number} for number in range(4)])
+    cli(url, "install", *OF)
+    cancelled = json.loads(cli(url, "cancel", "--app", "default", "--if", "event.data.number < 2", "--yes", "--json"))
+    assert "queue.sql" in cli(url, *wish)
+    assert await tables(url) > OF_QUEUE
+    assert "up to date" in cli(url, *wish, "--check")
+    assert "up to date" in cli(url, "install", *OF)
+    assert await tables(url) > OF_QUEUE
+    # Nothing has changed for the other queue, until the own one has a function.
+    assert await queues(url) == ["procrastinate"]
+    connection = await asyncpg.connect(url)
+    await connection.execute("select secateur.enqueue('billing', 'sync', '{}')")
+    await connection.close()
+    assert await queues(url) == ["native", "procrastinate"]
+    cli(url, "undo", cancelled["id"], "--yes", "--wait")
+    listed = cli(url, "runs", "--app", "default", "--status", "queued", *OF, "--json")
+    assert len(json.loads(listed.splitlines()[0])) == 4
+    own = json.loads(cli(url, "cancel", "--app", "billing", "--yes", "--json", "--wait"))
+    assert own["counts"]["cancelled"] == 1
+
+
+@pytest.mark.skipif(Oban.missing is not None, reason=str(Oban.missing))
+async def test_a_ledger_for_two_queues(empty_database_url: str) -> None:
+    url = empty_database_url
+    for bed in (Procrastinate(url), Oban(url)):
+        if bed.engine != "procrastinate":
+            await bed.install()
+        await bed.enqueue([{"number": number} for number in range(4)])
+        cli(url, "install", "--engine", bed.engine)
+    assert await tables(url) & OF_QUEUE == set()
+    for engine in ("procrastinate", "oban"):
+        request = ("cancel", "--app", f"{engine}/default", "--if", "event.data.number < 2")
+        assert json.loads(cli(url, *request, "--yes", "--json", "--wait"))["counts"]["cancelled"] == 2
+    assert len(json.loads(cli(url, "history", "--json"))) == 2
+    cli(url, "token", "create", "ci", "--scope", "viewer")
+    said = cli(url, "audit", "--engine", "oban")
+    # What concerns no app is told with each queue, as there is no own one; but not the installs for other ones.
+    assert "create_token" in said
+    assert "procrastinate" not in said

@@ -26,7 +26,7 @@ from secateur.engines.foreign.installing import install_queue
 from secateur.engines.loading import find_installation
 from secateur.postgres.database import Database
 from secateur.schema import EVERYTHING
-from secateur.schema.expected import expected_indexes
+from secateur.schema.expected import expected_indexes, expected_tables
 from secateur.settings import Context, Settings, Target
 
 NO_FILE = Path("/nonexistent/config.toml")
@@ -184,6 +184,45 @@ async def test_what_is_switched_off_on_the_tables(embedded_url: str) -> None:
     }
     await do(embedded_url, *(str(each.what_to_do).partition(": ")[2] for each in found))
     assert (await one("tables", embedded_url)).severity is Severity.OK
+
+
+async def test_the_tables_tell_every_column_and_constraint(embedded_url: str) -> None:
+    async with Database.connect(embedded_url) as opened:
+        rows = await opened.fetch("""
+            select own.relname as name,
+                   array(select part.attname::text from pg_attribute as part
+                          where part.attrelid = own.oid and part.attnum > 0 and not part.attisdropped
+                          order by part.attnum) as columns,
+                   array(select known.conname::text from pg_constraint as known
+                          where known.conrelid = own.oid and known.contype <> 'n') as constraints
+              from pg_class as own
+             where own.relnamespace = 'secateur'::regnamespace and own.relkind = 'r' and own.relname <> 'migrations'""")
+    there = {row["name"]: (row["columns"], {*row["constraints"]}) for row in rows}
+    expected = expected_tables(EVERYTHING)
+    assert there == {name: ([*one.columns], {*one.constraints}) for name, one in expected.items()}
+
+
+async def test_lost_columns_and_constraints(embedded_url: str) -> None:
+    await do(
+        embedded_url,
+        "alter table secateur.runs drop constraint runs_check",
+        "alter table secateur.functions drop constraint functions_app_id_fkey",
+        "alter table secateur.apps drop column paused_by",
+        "alter table secateur.idle drop constraint idle_pkey",
+        "alter table secateur.budgets drop column set_at",
+    )
+    found = await of("tables", embedded_url)
+    assert [each.summary.partition(" is missing")[0] for each in found] == [
+        "column paused_by of secateur.apps",
+        "constraint functions_app_id_fkey of secateur.functions",
+        "column set_at of secateur.budgets",
+        "constraint runs_check of secateur.runs",
+        "constraint idle_pkey of secateur.idle",
+    ]
+    await do(embedded_url, *(str(each.what_to_do).partition(": ")[2] for each in found))
+    assert (await one("tables", embedded_url)).severity is Severity.OK
+    await do(embedded_url, "drop table secateur.seen_events")
+    assert (await one("tables", embedded_url)).summary.startswith("secateur.seen_events is missing")
 
 
 async def test_dead_rows_and_bloat(embedded_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

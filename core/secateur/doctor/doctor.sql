@@ -95,6 +95,18 @@ select trigger.tgname::text as name
   join pg_class as own on own.oid = trigger.tgrelid
  where own.relnamespace = 'secateur'::regnamespace
 
+-- name: members
+-- The columns and the constraints of secateur's own tables.
+select own.relname::text as table, part.attname::text as name
+  from pg_class as own
+  join pg_attribute as part on part.attrelid = own.oid and part.attnum > 0 and not part.attisdropped
+ where own.relnamespace = to_regnamespace('secateur') and own.relkind in ('r', 'p')
+union all
+select own.relname, known.conname
+  from pg_class as own
+  join pg_constraint as known on known.conrelid = own.oid
+ where own.relnamespace = to_regnamespace('secateur')
+
 -- name: indexes
 -- Of secateur's own tables, and of the tables whose ids are given.
 select space.nspname::text as schema, own.relname::text as name, guarded.relname::text as table, about.indisvalid as is_valid,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ from secateur.engines.foreign.discovery import installations
 from secateur.engines.indexing import FilterIndexes
 from secateur.errors import DatabaseError
 from secateur.instants import utc
-from secateur.schema.expected import expected_indexes, expected_triggers
+from secateur.schema.expected import TableParts, expected_indexes, expected_tables, expected_triggers
 from secateur.schema.migrations import Part, bundled, parts_of
 from secateur.words.figures import number
 from secateur.words.shell import command_line
@@ -47,14 +47,35 @@ async def tables(patient: Patient) -> list[Finding]:
     rows = await patient.database.fetch(SQL["weakened"], repeatable=True)
     weakened = dict.fromkeys((row["summary"], row["advice"]) for row in rows)
     there = {row["name"] for row in await patient.database.fetch(SQL["triggers"], repeatable=True)}
-    for name, definition in expected_triggers(await _parts(patient)).items():
+    parts = await _parts(patient)
+    for name, definition in expected_triggers(parts).items():
         if name not in there:
             weakened[f"trigger {name} is missing, so what it refuses is written", definition] = None
+    members = {(row["table"], row["name"]) for row in await patient.database.fetch(SQL["members"], repeatable=True)}
+    weakened |= dict.fromkeys(_lost_members(expected_tables(parts), members))
     if not weakened:
-        return [Finding("tables", Severity.OK, "logged, no trigger missing or constraint disabled, and no row hidden")]
+        said = "whole and logged, no trigger missing or constraint disabled, and no row hidden"
+        return [Finding("tables", Severity.OK, said)]
     return [
         Finding("tables", Severity.ERROR, summary, f"as the schema's owner: {advice}") for summary, advice in weakened
     ]
+
+
+def _lost_members(expected: Mapping[str, TableParts], there: Collection[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """What columns and constraints are missing, and how to make them again."""
+    for table, wanted in expected.items():
+        if not any(each[0] == table for each in there):
+            yield f"secateur.{table} is missing: what it kept is in a backup only", "restore the table from a backup"
+            continue
+        lost = {name: sql for name, sql in wanted.columns.items() if (table, name) not in there}
+        for name, definition in lost.items():
+            summary = f"column {name} of secateur.{table} is missing: what it kept is in a backup only"
+            yield summary, f"alter table secateur.{table} add column {definition}"
+        for name, definition in wanted.constraints.items():
+            if (table, name) in there or any(name.startswith(f"{table}_{column}_") for column in lost):
+                continue
+            summary = f"constraint {name} of secateur.{table} is missing, so what it refuses is written"
+            yield summary, f"alter table secateur.{table} add constraint {name} {definition}"
 
 
 async def _parts(patient: Patient) -> frozenset[Part]:

@@ -113,6 +113,8 @@ class Source(Protocol):
 
     to_cancel: str | None = None
     """The command after which runs could be cancelled, where they cannot yet; None where nothing is to be done."""
+    only_watched: str | None = None
+    """That and why nothing is written to it, such as an unknown version; else None."""
 
     @property
     def words(self) -> QueueWords:
@@ -339,10 +341,7 @@ class Upkeep(Protocol):
         ...
 
     async def check_depth(self, every: timedelta) -> DepthCheck | None:
-        """Compare what depth is read from with the rows and put it right; None if that was done less than `every` ago.
-
-        Counts every unfinished run, which may take a while.
-        """
+        """Compare what depth is read from with all unfinished runs, and mend it; None if done less than `every` ago."""
         ...
 
     async def prune(self, batch: int) -> Pruned:
@@ -394,7 +393,8 @@ def unsupported(engine: Source, what: str) -> Unsupported:
 
 
 def cannot_cancel(engine: Source) -> Unsupported:
-    """The error for a queue whose runs cannot be cancelled, with what to do about it."""
-    if engine.to_cancel is None:
-        return unsupported(engine, "cancel runs")
-    return unsupported(engine, f"cancel runs before `{engine.to_cancel}`")
+    """The error for a queue whose runs cannot be cancelled, with why, or what to do about it."""
+    if engine.only_watched is not None:
+        return Unsupported(engine.only_watched)
+    before = "" if engine.to_cancel is None else f" before `{engine.to_cancel}`"
+    return unsupported(engine, f"cancel runs{before}")

@@ -208,11 +208,8 @@ class GateKeeper:
     def _require_able(self) -> None:
         if can_gate(self._installation):
             return
-        if not self._installation.supported:
-            raise DatabaseError(
-                f"{self._installation.name}: {self._installation.version} is not known to secateur, "
-                f"which tried {self._installation.file.tried}"
-            )
+        if self._installation.unknown is not None:
+            raise DatabaseError(f"{self._installation.name}: {self._installation.unknown}")
         raise Unsupported(f"claims of {self._installation.file.engine} cannot be gated")
 
     def _filled(self, name: str, number: int, *, role: str = "", hook: str = "gate") -> str:

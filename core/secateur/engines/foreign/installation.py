@@ -72,6 +72,21 @@ class Installation:
         return self.supported and not self.hidden and self.file.statements.keys() >= WRITES
 
     @property
+    def unknown(self) -> str | None:
+        """That its version is not known, and which are; None for one that is."""
+        return None if self.supported else f"{self.version} is not known to secateur, which tried {self.file.tried}"
+
+    @property
+    def why_not(self) -> str | None:
+        """Why nothing can be cancelled in it, in a sentence; None where it can."""
+        if self.can_cancel:
+            return None
+        why = self.unknown or "secateur cannot cancel in this kind of queue yet"
+        if self.hidden and self.supported:
+            why = "row level security hides rows of it from this role"
+        return f"{self.name} can be watched and filtered, not written to: {why}"
+
+    @property
     def has_parts(self) -> bool:
         return "parts" in self.file.statements
 

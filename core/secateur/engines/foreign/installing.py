@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from secateur.engines.foreign.file import engine_files
 from secateur.engines.foreign.installation import Installation
 from secateur.errors import DatabaseError, PermissionDenied
 from secateur.postgres.database import Database
@@ -94,13 +93,5 @@ def _steps(schema: InstallSteps, installed: dict[str, InstalledQueue], installat
 
 
 def _require_known(installation: Installation) -> None:
-    if installation.can_cancel:
-        return
-    if not installation.supported:
-        why = f"{installation.version} is not known to secateur, which tried {installation.file.tried}"
-    elif installation.hidden:
-        why = "row level security hides rows of it from this role"
-    else:
-        able = [name for name, file in engine_files().items() if "cancel" in file.statements]
-        why = f"secateur cannot cancel in this kind of queue yet, only in {', '.join(able)}"
-    raise DatabaseError(f"{installation.name} can be watched and filtered, not written to: {why}")
+    if installation.why_not is not None:
+        raise DatabaseError(installation.why_not)

@@ -68,6 +68,7 @@ class ForeignSource(SampledArrivals):
         super().__init__(database, replica)
         require_usable(installation)
         self.name = installation.name
+        self.only_watched = installation.why_not
         if installation.can_cancel:
             self.to_cancel = command_line("install", flags=[("--engine", installation.name)])
         self._helpers: frozenset[str] = frozenset()

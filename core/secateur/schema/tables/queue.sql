@@ -250,7 +250,7 @@ create table secateur.due_functions (
   due_at timestamptz,
   -- Since when it is known to have nothing, though it is on the list.
   empty_since timestamptz,
-  check ((place is null) <> (due_at is null))
+  constraint due_functions_check check ((place is null) <> (due_at is null))
 ) with (fillfactor = 50);
 
 -- No key: two transactions that note the same function must not wait for each other.

@@ -42,6 +42,7 @@ from secateur.postgres.database import Database
 from secateur.records import Cancellation
 from secateur.requests import CancellationRequest
 from secateur.runs import Run
+from secateur.schema import install
 from secateur.states import OPEN, Guarantee, State
 from servers import Prepare
 
@@ -583,6 +584,7 @@ async def test_secateurs_own_queue_does_not_see_them(bed: Bed, engine: ForeignEn
     app = await app_of(engine)
     committed = await commit(queue, request(app, if_=ACME))
     async with Database.connect(bed.url) as database:
+        await install(database)
         own = await open_engine(database, name="native")
         native = OpenQueue.over(own)
         assert await native.cancellations.list() == []

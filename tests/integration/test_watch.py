@@ -363,13 +363,20 @@ class TestGuards:
         (message,) = receiver.of("hook")
         assert (message["guard"]["action"], message["guard"]["id"]) == ("cancelled", committed["id"])
 
+    @pytest.mark.parametrize("of", ["database", "context"])
     def test_under_a_budget_it_only_proposes(
-        self, watching: Watching, receiver: Receiver, url: str, here: Here
+        self, watching: Watching, receiver: Receiver, url: str, here: Here, of: str
     ) -> None:
         asyncio.run(_arrive(url))
-        assert here("budget", "--app", "billing", "--runs", "5", url=url).code == 0
+        flags, more = ["--once", "--json"], ""
+        if of == "database":
+            assert here("budget", "--app", "billing", "--runs", "5", url=url).code == 0
+        else:
+            flags += ["--context", "prod"]
+            more = f'[contexts.prod]\ndatabase = "{login_url(url, OPERATOR)}"\nbudget = 5\n'
         for _ in range(2):
-            assert watching(PAUSING + f'action = "cancel"\nlasts = "30m"\nif = "{CAUSE}"\n').code == 3
+            done = watching(PAUSING + f'action = "cancel"\nlasts = "30m"\nif = "{CAUSE}"\n', *flags, more=more)
+            assert done.code == 3
         assert here("history", "--json", url=url).json == []
         (proposal,) = here("proposals", "--json", url=url).json
         assert (proposal["proposed_by"], proposal["source"], proposal["proposed_login"]) == (
@@ -380,7 +387,8 @@ class TestGuards:
         (message,) = receiver.of("hook")
         assert message["guard"]["action"] == "proposed"
         approve = next(each["command"] for each in message["commands"] if "approve" in each["command"])
-        assert here(*shlex.split(approve)[1:], "--yes", url=url).code == 0
+        approving = [each for each in shlex.split(approve)[1:] if each not in {"--context", "prod"}]
+        assert here(*approving, "--yes", url=url).code == 0
         (committed,) = here("history", "--json", url=url).json
         assert committed["standing"] is True
 

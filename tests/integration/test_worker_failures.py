@@ -240,6 +240,24 @@ async def test_a_function_that_cancels_itself(queue: Queue, embedded_url: str) -
     await fails_as(queue, embedded_url, app, "CancelledError")
 
 
+async def test_a_function_that_stops_the_event_loop(queue: Queue, embedded_url: str) -> None:
+    app = App("billing")
+
+    @app.function(id="bad", retries=0)
+    async def bad(run: ActiveRun) -> None:
+        loop = asyncio.get_running_loop()
+        if run.event.get("fail"):
+            loop.stop()
+        # By a callback of its own, too.
+        loop.call_soon(loop.stop)
+        await asyncio.sleep(0.01)
+
+    async with working(embedded_url, app):
+        later = await queue.enqueue("billing", "bad", {})
+        await in_status(queue, later, RunStatus.COMPLETED)
+    await fails_as(queue, embedded_url, app, "RuntimeError: a function must not stop the event loop of its worker")
+
+
 async def test_a_plain_function_that_returns_a_coroutine_says_so(queue: Queue, embedded_url: str) -> None:
     app = App("billing")
     app.function(id="bad", retries=0)(lambda run: asyncio.sleep(0))  # type: ignore[misc]

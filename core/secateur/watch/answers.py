@@ -299,7 +299,7 @@ def _guard_sentence(alert: Alert) -> Iterator[str]:
             cancels = "cancelled" if is_over else "cancels"
             yield f"The guard has cancelled what its own `if` matches, and {cancels} what arrives{until}."
         case "proposed":
-            yield "The app has a budget, so the guard has only proposed its cancellation: somebody has to approve it."
+            yield "There is a budget, so the guard has only proposed its cancellation: somebody has to approve it."
         case _:
             again = "" if done.is_final or alert.kind is MessageKind.RESOLVED else "; it will be tried again"
             yield f"The guard has done nothing: {one_line(done.why or 'it failed')}{again}."

@@ -66,6 +66,8 @@ class Guards:
         )
         author, key_of_commit = author_of(key.rule), f"watch:{episode.id}"
         try:
+            if self._proposals is not None:
+                self._proposals.require_within_budget(request, None)
             committed = await self._cancellations.commit(
                 request, author=author, source=SOURCE, idempotency_key=key_of_commit
             )
@@ -76,7 +78,7 @@ class Guards:
                 request,
                 author=author,
                 source=SOURCE,
-                reasoning=f"Rule {key.rule} fires; the app's budget does not let its guard cancel by itself.",
+                reasoning=f"Rule {key.rule} fires; a budget does not let its guard cancel by itself.",
                 lifetime=max(SHORTEST_PROPOSAL, guard.lasts),
                 key=key_of_commit,
             )

@@ -2,7 +2,7 @@
 
 When a task or a callback raises `SystemExit` or `KeyboardInterrupt`, asyncio lets it out of the event loop, past
 whoever awaits the task. In a task started within a run, it is replaced by `Escaped`, which is the task's own failure.
-In a callback scheduled within a run, it is reported like any other exception of a callback.
+In a callback scheduled within a run, it is reported like any other exception of a callback. And no run can stop the loop.
 """
 
 from __future__ import annotations
@@ -70,8 +70,30 @@ class _Contained(Coroutine[Any, Any, Any]):
 def contained() -> Iterator[None]:
     """Within this context, tasks of the running loop that are started within a run are contained."""
     loop = asyncio.get_running_loop()
-    with _contained_callbacks(loop), _contained_tasks(loop):
+    with _contained_callbacks(loop), _contained_tasks(loop), _kept_running(loop):
         yield
+
+
+@contextmanager
+def _kept_running(loop: Any) -> Iterator[None]:
+    """Code of a run cannot stop the loop, in which other runs are performed."""
+    stop = loop.stop
+
+    def stop_unless_in_a_run() -> None:
+        if PRESENT_RUN.get() is not None:
+            raise RuntimeError("a function must not stop the event loop of its worker")
+        stop()
+
+    try:
+        loop.stop = stop_unless_in_a_run
+    except AttributeError:  # a loop that is not asyncio's own
+        yield
+        return
+    try:
+        yield
+    finally:
+        if loop.__dict__.get("stop") is stop_unless_in_a_run:
+            del loop.stop
 
 
 @contextmanager

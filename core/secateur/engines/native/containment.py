@@ -2,7 +2,7 @@
 
 When a task or a callback raises `SystemExit` or `KeyboardInterrupt`, asyncio lets it out of the event loop, past
 whoever awaits the task. In a task started within a run, it is replaced by `Escaped`, which is the task's own failure.
-In a callback scheduled within a run, it is reported like any other exception of a callback. And no run can stop the loop.
+In a callback scheduled within a run, it is reported like any other exception of a callback. No run can stop the loop.
 """
 
 from __future__ import annotations

@@ -425,6 +425,14 @@ class TestTheConnectionAtHand:
             pids.add(await connection.fetchval("select pg_backend_pid()"))
         assert len(pids) == 1
 
+    async def test_it_stays_the_same_whoever_else_uses_another(self, empty: Database) -> None:
+        own = await empty.fetchval("select pg_backend_pid()")
+        for _ in range(3):
+            async with empty.transaction() as connection:
+                assert await connection.fetchval("select pg_backend_pid()") == own
+                assert await empty.fetchval("select pg_backend_pid()") != own
+        assert await empty.fetchval("select pg_backend_pid()") == own
+
     async def test_the_pool_closes_it_when_nobody_has_used_it_for_long(
         self, empty_database_url: str, empty: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -28,7 +28,7 @@ ANSWER_SECONDS = 5.0
 """How much longer than the server's own limit to wait for it to say that the time is up."""
 RELEASE_SECONDS = 5.0
 """How long a connection may take to come to rest after its statement was cancelled, before it is dropped."""
-AT_HAND_SECONDS = 10.0
+AT_HAND_SECONDS = 60.0
 """How long a connection goes from one use to the next without the pool, which costs as much as a short statement. Then
 the pool has it for a moment, to close it if it has been idle or in use for too long."""
 PING_SECONDS = 30.0
@@ -62,7 +62,9 @@ class Database:
         self._turnstile = Turnstile(pool.get_max_size())
         self._closing: asyncio.Future[None] | None = None
         self._at_hand: Any = None
-        """The connection that was used last. For the pool it is in use."""
+        """The favourite, while nobody uses it. For the pool it is in use."""
+        self._favourite: Any = None
+        """The one connection that calls which follow each other get, so that it has their plans."""
         self._timer: asyncio.TimerHandle | None = None
         self._handing_back: asyncio.Future[None] | None = None
         self.read_only = read_only
@@ -243,9 +245,11 @@ class Database:
             self._turnstile.leave()
 
     def _keep_at_hand(self, connection: Any) -> bool:
-        if self._at_hand is not None or not _is_open(connection) or self._turnstile.room < self._turnstile.ceiling:
+        if connection is not self._favourite and self._favourite is not None and _is_open(self._favourite):
             return False
-        self._at_hand = connection
+        if not _is_open(connection) or self._turnstile.room < self._turnstile.ceiling:
+            return False
+        self._at_hand = self._favourite = connection
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(AT_HAND_SECONDS, self._hand_back)
         return True
@@ -260,6 +264,7 @@ class Database:
 
     async def _to_the_pool(self, connection: Any) -> None:
         if connection is not None:
+            self._favourite = None
             with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await self._pool.release(connection, timeout=RELEASE_SECONDS)
 

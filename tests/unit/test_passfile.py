@@ -93,7 +93,11 @@ def test_what_is_no_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     assert not caplog.records
     assert find_password(tmp_path, HERE, "d", "u") is None
     assert "it is not a plain file" in caplog.text
-    (tmp_path / "binary").write_bytes(b"\xff")
-    (tmp_path / "binary").chmod(0o600)
-    assert find_password(tmp_path / "binary", HERE, "d", "u") is None
-    assert "binary cannot be read" in caplog.text
+
+
+def test_a_line_that_is_no_text_hides_no_other(passfile: Path, caplog: pytest.LogCaptureFixture) -> None:
+    passfile.write_bytes(b"# caf\xe9\n*:1:*:*:caf\xe9\n*:5432:*:*:secret\n")
+    for _ in range(2):
+        assert find_password(passfile, HERE, "d", "u") == "secret"
+    said = f"line 2 of the password file {passfile} is ignored: it is not UTF-8"
+    assert [record.getMessage() for record in caplog.records] == [said]

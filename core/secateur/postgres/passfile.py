@@ -64,13 +64,21 @@ def _lines(path: Path) -> list[str]:
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             _warn_once(f"the password file {path} is ignored, because others can read it: chmod 600 {path}")
             return []
-        text = path.read_text(encoding="utf-8")
+        written = path.read_bytes().split(b"\n")
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except (OSError, UnicodeDecodeError) as error:
-        _warn_once(f"the password file {path} cannot be read: {error}")
+    except OSError as error:
+        _warn_once(f"the password file {path} cannot be read: {error.strerror or error}")
         return []
-    return [line.rstrip("\r") for line in text.split("\n") if line and not line.startswith("#")]
+    lines = []
+    for number, line in enumerate(written, 1):
+        if not line or line.startswith(b"#"):
+            continue
+        try:
+            lines.append(line.decode().rstrip("\r"))
+        except UnicodeDecodeError:
+            _warn_once(f"line {number} of the password file {path} is ignored: it is not UTF-8")
+    return lines
 
 
 @cache

@@ -10,10 +10,13 @@ from itertools import product
 import pytest
 from console_driver import Start
 from pseudo_terminal import Terminal
-from rich.color import Color
+from rich.color import Color, ColorSystem
+from textual.color import Color as TextualColor
+from textual.theme import Theme
 
 from patience import PATIENCE, wait_for
 from secateur_tui.app import ConsoleApp
+from secateur_tui.themes import THEMES
 
 DARK, LIGHT, SIXTEEN = "secateur-dark", "secateur-light", "secateur-16"
 FEW = ("linux", "xterm", "screen", "vt100")
@@ -33,6 +36,9 @@ class Look:
     behind: str | None = None
     reverse: bool = False
 
+
+COLOURS = ("primary", "secondary", "accent", "warning", "error", "success", "foreground", "background")
+parse = TextualColor.parse
 
 _TOKEN = re.compile(
     r"\x1b\[(?P<sgr>[\d;:]*)m|\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]|(?P<text>.)",
@@ -151,7 +157,7 @@ def check_readable(stream: bytes) -> None:
     for look, text in texts.items():
         told = f"{text[-80:]!r} is painted in {look}"
         if look.colour is not None and look.behind is not None:
-            # Also what is dimmed: stale figures, and what lies behind a dialog.
+            # Also what lies behind a dialog.
             least = LETTERS if any(map(str.isalnum, text)) else FRAMES
             assert contrast(look.colour, look.behind) >= least, told
         # The terminal's own background may be black.
@@ -178,6 +184,26 @@ def test_all_that_is_painted_can_be_read(
     if term in FEW:
         assert b"[38;" not in stream
     assert (b"8;2;" in stream) == bool(colours)
+
+
+@pytest.mark.parametrize("theme", [each for each in THEMES if not each.ansi], ids=lambda theme: theme.name)
+@pytest.mark.parametrize("system", [ColorSystem.EIGHT_BIT, ColorSystem.TRUECOLOR], ids=["256", "truecolor"])
+@pytest.mark.parametrize("ground", ["background", "row-cursor"])
+def test_every_colour_can_be_read_also_behind_a_dialog(theme: Theme, system: ColorSystem, ground: str) -> None:
+    """On the background and on the cursor's row; what stands behind a dialog is paler by a quarter."""
+    colours = {name: getattr(theme, name) for name in COLOURS} | {
+        name: theme.variables[name] for name in ("text-quiet", "syntax-number", "row-cursor")
+    }
+    page, behind = parse(colours["background"]), parse(colours[ground])
+    for name in colours.keys() - {"background", "row-cursor"}:
+        for paler in (0.0, 0.25):
+            pair = (parse(colours[name]).blend(page, paler), behind.blend(page, paler))
+            assert contrast(*(sgr_of(each, system) for each in pair)) >= LETTERS, f"{name}, {paler:.0%} paler"
+
+
+def sgr_of(colour: TextualColor, system: ColorSystem) -> str:
+    shown = Color.from_rgb(*colour.rgb).downgrade(system)
+    return f"5;{shown.number}" if shown.number is not None else "2;{};{};{}".format(*colour.rgb)
 
 
 @pytest.mark.parametrize(("term", "theme"), [("xterm-256color", LIGHT)])

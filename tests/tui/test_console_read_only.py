@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from console_driver import Console, Start
+import pytest
+from console_driver import SIZES, Console, Start
 from standing_incident import CULPRIT
 
 from secateur.postgres.database import Database
@@ -118,6 +119,18 @@ async def test_a_session_that_postgres_lets_only_read_is_read_only(start: Start,
                 assert "READ-ONLY (session)" in console.text
         finally:
             await database.execute(f'alter database "{name}" reset default_transaction_read_only')
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["{}x{}".format(*size) for size in SIZES])
+async def test_production_is_said_in_words_wherever_one_is(
+    start: Start, incident_url: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also without colours, in the smallest window, and over what covers the screen."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with start(incident_url, size=size, production=True) as console:
+        for keys in (["t"], ["escape", "enter"], ["escape", "5"], ["H"], ["1", "p"], ["escape", "?"], ["escape", ":"]):
+            await console.press(*keys)
+            assert " prod PRODUCTION " in console.text.splitlines()[0]
 
 
 async def test_who_may_write_is_told_so(start: Start, incident_url: str) -> None:

@@ -93,8 +93,18 @@ async def test_the_time_view_shows_each_range(start: Start, embedded_url: str) -
         screen = console.app.screen
         assert isinstance(screen, TimelineScreen)
         assert screen._range == "2h"
-        await console.press("right", "left", "left")
+        await console.press("T")
         assert screen._range == "15m"
+        await console.shows("15 min", "queued  ", "in/s")
+        await console.press("left", "left")
+        at = re.search(r"queued  (\d\d:\d\d:\d\d)  [\d,–]+  in \S+/s  out \S+/s", console.text)
+        assert at is not None
+        await console.press("home")
+        assert f"queued  {at[1]}" not in console.text
+        assert re.search(r"queued  \d\d:\d\d:\d\d  ", console.text)
+        for key in ("end", "left", "right"):
+            await console.press(key)
+        assert not re.search(r"queued  \d\d:\d\d:\d\d  ", console.text), "at its right end the cursor goes away"
         for size in SIZES:
             await console.pilot.resize_terminal(*size)
             await console.shows("└", "┤")

@@ -161,6 +161,12 @@ async def test_an_estimate_with_its_interval_stands_in_until_the_exact_count_is_
         assert found is not None
         matched, low, high = (int(figure.replace(",", "")) for figure in found.groups())
         assert low <= shown.low < matched < shown.high <= high
+        await console.type(" &&")
+        await console.shows("counts return once the filter is valid")
+        assert "estimate" not in console.text
+        assert "95 % sure" not in console.text
+        await console.press("backspace", "backspace", "backspace")
+        await console.shows("≈ estimate", "95 % sure")
         exact_may_end.set()
         await console.shows(f"{ACME + ARRIVING + 10_000:,} of 42,120 runs", "exact")
         assert "estimate" not in console.text

@@ -124,7 +124,11 @@ async def test_the_list_keeps_its_order_newest_first(start: Start, incident_url:
         assert console.text.index("second") < console.text.index("first")
 
 
-async def test_a_sweep_that_fails_is_warned_of(start: Start, incident_url: str, size: tuple[int, int]) -> None:
+async def test_a_sweep_that_fails_is_warned_of(
+    start: Start, incident_url: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A commit that is younger than the span of the rate has a higher one, which the screen shows until its next look.
+    monkeypatch.setattr("secateur.looking.aftermath.RATE_SECONDS", 2.0)
     cancellation = await cancel(incident_url)
     async with Database.connect(incident_url) as database:
         for _ in range(3):

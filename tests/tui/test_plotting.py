@@ -106,6 +106,24 @@ def test_a_plot_is_brightest_at_its_top() -> None:
     assert list(dict.fromkeys(looks)) == ["$secondary", "$secondary 80%", "$secondary 60%"]
 
 
+def test_a_cursor_tells_the_time_and_the_figures_of_its_column() -> None:
+    found = series([point(number, 100 * number) for number in range(60)])
+    for fine in (True, False):
+        plots = Plots.of(found, 36, UTC, fine=fine, looked_at=NOW - timedelta(minutes=10))
+        assert plots.cursor is not None
+        # A column is of thirty seconds: the deeper of two points, and the means of their rates.
+        assert plots.cursor_line().plain == "02:50:00  2,100  in 1.0/s  out 2.0/s"
+        for lines in (plots.depth(4), *plots.rates(2)):
+            for line in lines:
+                marked = [span for span in line.spans if span.style == "reverse"]
+                assert [(span.start, span.end) for span in marked] == [(6 + plots.cursor, 7 + plots.cursor)]
+    gone = Plots.of(found, 36, UTC, looked_at=NOW - timedelta(hours=1))
+    assert gone.cursor is None
+    assert not gone.cursor_line()
+    unknown = Plots.of(series([]), 36, UTC, looked_at=NOW - timedelta(minutes=10))
+    assert unknown.cursor_line().plain == "02:50:00  –  in –/s  out –/s"
+
+
 def test_a_moment_is_not_at_the_edge_of_its_plot() -> None:
     assert _range_back_to(NOW - timedelta(minutes=10), NOW) == "15m"
     assert _range_back_to(NOW - timedelta(minutes=14, seconds=50), NOW) == "2h"

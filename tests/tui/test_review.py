@@ -348,6 +348,14 @@ async def test_a_standing_one_also_cancels_what_arrives(start: Start, incident_u
         row = await console.database.fetchrow("select standing, state, request from secateur.cancellations")
         assert row is not None
         assert (row["standing"], row["state"]) == (True, "active")
+        await console.press("U", "y")
+        await console.shows("undone at")
+        await console.press("1", "enter")
+        await console.shows(CULPRIT, "exact")
+        assert "STANDING" not in console.text, "what was meant once is not one key from being committed again"
+        await console.press("f9")
+        await console.until(lambda: isinstance(console.app.focused, Input))
+        assert "STANDING" not in console.text
 
 
 async def test_a_standing_one_may_match_nothing_yet(start: Start, incident_url: str) -> None:
@@ -457,9 +465,10 @@ def _prepared(start: Start, postgres: EmbeddedPostgres) -> AbstractAsyncContextM
 SLOW = "event.data.amount + 1 >= 1"
 SLOWLY = """
 create or replace function secateur_cel.json_int_v1(given jsonb) returns numeric language plpgsql as $$
-begin perform pg_sleep(0.01); return 1; end $$
+begin perform pg_sleep(0.1); return 1; end $$
 """
-"""Each of two thousand runs takes a hundredth of a second; those that run, which a commit looks at, are eight."""
+"""Each of two thousand runs takes a tenth of a second, so that not even a sample is looked through in time; those that
+run, which a commit looks at, are eight."""
 
 
 async def test_a_count_that_takes_too_long_takes_only_the_figure(

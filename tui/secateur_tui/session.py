@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol, TypeVar
 from uuid import UUID
 
-from secateur.errors import SecateurError
+from secateur.errors import SecateurError, UsageError
 from secateur.ledger.proposals import Proposals
 from secateur.ledger.steps import Activity
 from secateur.looking.aftermath import Aftermath
@@ -17,6 +18,7 @@ from secateur.looking.timed_counting import within
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.runs import FunctionDepth
+from secateur.words.lines import one_line
 from secateur_tui.drafts import Drafts
 from secateur_tui.expressions import Expressions
 
@@ -29,6 +31,12 @@ _PATIENCE_SECONDS = 3.0
 """How much older than the refresh interval figures may be before they count as stale."""
 
 
+AGAIN_SECONDS, LONGEST_AGAIN_SECONDS = 1.0, 30.0
+"""From a question that failed to the next attempt: each time twice as long, up to the longest."""
+
+_FAILURE_COST = 4
+"""After one that took long to fail, such as a timeout, so many times as long at least."""
+
 _LOOK_COST = 20
 """Whoever looks again and again waits so many times as long as the last look took: that is a twentieth of the time."""
 
@@ -36,9 +44,29 @@ AFTERMATH_SECONDS = 2.0
 """From one look at what came of a commit to the next, at least."""
 
 
+def why_none(error: SecateurError) -> str:
+    """Why there is no answer, or none yet, on one line."""
+    return one_line(str(error)) + ("" if isinstance(error, UsageError) else "; trying again")
+
+
 def pause_after(took: float, least: float) -> float:
     """Seconds until the next look, after one that took so long: `least`, or more where looking is slow."""
     return max(least, _LOOK_COST * took)
+
+
+class Attempts:
+    """How long to rest before a question that failed is asked again: ever longer, until there is an answer."""
+
+    def __init__(self) -> None:
+        self._next = AGAIN_SECONDS
+
+    def answered(self) -> None:
+        self._next = AGAIN_SECONDS
+
+    def failed(self, took: float) -> float:
+        """Seconds until the next attempt, after one that took so long."""
+        rest, self._next = self._next, min(2 * self._next, LONGEST_AGAIN_SECONDS)
+        return max(rest, _FAILURE_COST * took)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +177,28 @@ class Session:
     async def ask(self, question: Awaitable[Result], *, seconds: float | None = None) -> Result:
         """The answer, or `QueryTimeout`; cancelling the task cancels the query in the database."""
         return await within(seconds or self.query_timeout_seconds, question)
+
+    async def ask_until_answered(
+        self,
+        question: Callable[[], Awaitable[Result]],
+        failed: Callable[[SecateurError], None] = lambda error: None,
+        *,
+        seconds: float | None = None,
+    ) -> Result:
+        """The answer; it is asked for again as long as the database fails or takes too long. `failed` is told why.
+
+        What is wrong with the question itself does not pass: then there is never an answer.
+        """
+        attempts = Attempts()
+        while True:
+            began = time.monotonic()
+            try:
+                return await self.ask(question(), seconds=seconds)
+            except SecateurError as error:
+                failed(error)
+                if isinstance(error, UsageError):
+                    await asyncio.Event().wait()
+            await asyncio.sleep(attempts.failed(time.monotonic() - began))
 
 
 class Contexts(Protocol):

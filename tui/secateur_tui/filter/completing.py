@@ -16,7 +16,7 @@ from secateur_tui.themes import toned
 _ROWS = 8
 _FRAME = 7
 """Cells beside label and detail: border, padding, scrollbar and the gap between both."""
-_READING = "reading the backlog for its fields and values…"
+READING = "reading the backlog for its fields and values…"
 _TONES = {
     "field": "field",
     "variable": "plain",
@@ -35,8 +35,8 @@ class CompletionList(OptionList, can_focus=False):
         """It opens at the top of the `area`, where it covers nothing that one looks at while typing."""
         super().__init__(id="completions", markup=False)
         self.completion: Completion | None = None
-        self.is_reading = False
-        """The sample is not there yet, by which fields and values are known."""
+        self.reading = ""
+        """What is to be said as long as there is no sample, by which fields and values are known."""
         self._area = area
         self.display = False
 
@@ -60,9 +60,8 @@ class CompletionList(OptionList, can_focus=False):
         most = self.screen.size.width - _FRAME
         label = min(most * 3 // 5, max(len(each.label) for each in completion.candidates))
         detail = min(most - label, max(len(each.detail) for each in completion.candidates))
-        if self.is_reading:
-            detail = max(detail, min(most - label, len(_READING) - label))
-        self.border_subtitle = _READING if self.is_reading else ""
+        detail = max(detail, min(most - label, len(self.reading) - label))
+        self.border_subtitle = Content(_fitted(self.reading, label + detail))
         self.set_options([Option(_line(each, label, detail)) for each in completion.candidates])
         self.highlighted = 0
         room = _ROWS if area is None else max(3, min(_ROWS, area.height - 2))

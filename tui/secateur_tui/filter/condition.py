@@ -13,13 +13,15 @@ from secateur.cel import Declarations, Diagnostic, ExpressionError, Filter, Fix,
 from secateur.cel.authoring.advice import advise
 from secateur.cel.authoring.completion import Completion, complete
 from secateur.cel.authoring.shapes import Shape
+from secateur.errors import SecateurError
 from secateur.looking.suggestions import Suggestions
 from secateur.looking.wording import shares
 from secateur_tui.filter.check_line import CheckLine
-from secateur_tui.filter.completing import CompletionList
+from secateur_tui.filter.completing import READING, CompletionList
 from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.frame.rule import Rule
 from secateur_tui.keymap import display_of
+from secateur_tui.session import why_none
 from secateur_tui.themes import toned
 
 _MARKED = 20
@@ -52,7 +54,7 @@ class ConditionField(Vertical):
         self._rule = Rule("if")
         self._told = CheckLine(id="verdict")
         self._candidates = candidates
-        self._candidates.is_reading = True
+        self._candidates.reading = READING
         self.editor = ExpressionEditor(
             text, complete=self._complete, candidates=candidates, is_looking=is_looking, id="expression"
         )
@@ -88,10 +90,15 @@ class ConditionField(Vertical):
         self.editor.mark([(problem.span.start, problem.span.end) for problem in errors[:_MARKED]])
         return errors
 
+    def not_sampled(self, error: SecateurError) -> None:
+        """There is no sample yet: why is told by the list of candidates."""
+        self._candidates.reading = f"the backlog was not read: {why_none(error)}"
+        self.editor.sampled()
+
     def sampled(self, shape: Shape | None) -> None:
         """Use this sample for completion and warnings. None means that there is none; they then do without."""
         self.shape = shape
-        self._candidates.is_reading = False
+        self._candidates.reading = ""
         self.editor.sampled()
         if shape is not None:
             self.check()

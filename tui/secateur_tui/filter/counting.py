@@ -21,7 +21,7 @@ from secateur_tui.filter.examples import Example, Examples, NearMisses, advice, 
 from secateur_tui.filter.matches import Matches, Stage
 from secateur_tui.filter.tabs import Tab, counted
 from secateur_tui.frame.background import run_beside
-from secateur_tui.session import Session, pause_after
+from secateur_tui.session import Attempts, Session, pause_after, why_none
 
 TYPING_PAUSE = 0.15
 """Seconds without a keystroke before the filter is counted."""
@@ -32,7 +32,8 @@ ESTIMATE_AFTER = 0.1
 RECOUNT_SECONDS = 5.0
 """From one count of an unchanged filter to the next, at least."""
 PAGE = 20
-"""Examples of each verdict that are looked for at first, and that the end of the list adds."""
+"""Examples of each verdict that are looked for at first, and that the end of the list adds, at least: as many as the
+list has room for."""
 MOST_EXAMPLES = 500
 LOOKED_AT = 80
 """So many more runs are looked at for near misses."""
@@ -68,7 +69,8 @@ class Counting:
         self._in_window: int | None = None
         """Runs of scope and window, where that is known exactly."""
         self._preview: Preview | None = None
-        self._limits = dict.fromkeys(Verdict, PAGE)
+        self._pages = dict.fromkeys(Verdict, 1)
+        """How many were asked for of each verdict."""
         self._near = NearMisses()
         self.seen: Count | None = None
         """The newest count of the request; None if there was none yet."""
@@ -85,6 +87,9 @@ class Counting:
         }
         near = {Tab.NEAR: f"{number(self._near.found)}{'' if self._near.is_all else '+'}"}
         return near | {tab: counted(figure, exact=count.exact) for tab, figure in figures.items()}
+
+    def _limit(self, verdict: Verdict) -> int:
+        return self._pages[verdict] * max(PAGE, self._examples.size.height)
 
     def count(self, request: CancellationRequest | None) -> None:
         """Count another request, once the typing pauses; None: what is typed means nothing."""
@@ -111,7 +116,7 @@ class Counting:
         """Something else was typed: dim the figures, and take the examples away."""
         self.stop()
         self.seen = self._preview = None
-        self._limits = dict.fromkeys(Verdict, PAGE)
+        self._pages = dict.fromkeys(Verdict, 1)
         self._matches.counting()
         self._examples.clear("looking…")
         self._found()
@@ -126,21 +131,29 @@ class Counting:
     async def _follow(self, request: CancellationRequest) -> None:
         """Count until the task is cancelled, or the request cannot be counted."""
         await asyncio.sleep(TYPING_PAUSE)
+        attempts = Attempts()
         while True:
             began = time.monotonic()
             try:
                 preview = await self._count(request)
-                took = time.monotonic() - began
+                rest = pause_after(time.monotonic() - began, RECOUNT_SECONDS)
                 await self._chart(request)
-                await self._find_examples(request, preview)
+                try:
+                    await self._find_examples(request, preview)
+                    attempts.answered()
+                except DatabaseError as error:
+                    # The count stands: only the examples are missing, until the next round.
+                    self._examples.failed(f"! {why_none(error)}")
+                    self._found()
             except RequestError as error:
                 self._matches.failed(str(error))
                 self._refused(error)
                 return
             except SecateurError as error:
-                self._matches.failed(str(error))
-                took = time.monotonic() - began
-            await asyncio.sleep(pause_after(took, RECOUNT_SECONDS))
+                self._matches.failed(why_none(error))
+                self._examples.failed("There are examples once the runs are counted.")
+                rest = attempts.failed(time.monotonic() - began)
+            await asyncio.sleep(rest)
 
     async def _count(self, request: CancellationRequest) -> Preview:
         """The exact count, and then its errors; whoever counts again has a figure, and needs just the newer one."""
@@ -202,11 +215,11 @@ class Counting:
     def look_further(self, tab: Tab) -> None:
         """Find more examples of a tab, as far as there are any."""
         request, preview, verdict = self._request, self._preview, VERDICTS.get(tab)
-        if request is None or preview is None or verdict is None or self._limits[verdict] >= MOST_EXAMPLES:
+        if request is None or preview is None or verdict is None or self._limit(verdict) >= MOST_EXAMPLES:
             return
-        if self._examples.amount(tab) < self._limits[verdict]:
+        if self._examples.amount(tab) < self._limit(verdict):
             return
-        self._limits[verdict] += PAGE
+        self._pages[verdict] += 1
         run_beside(self._matches, "further", self._find_more, request, preview)
 
     async def _find_more(self, request: CancellationRequest, preview: Preview) -> None:
@@ -225,7 +238,7 @@ class Counting:
         found: list[Example] = []
         self._near = NearMisses()
         for verdict in (verdict for verdict, is_there in wanted.items() if is_there):
-            limit = self._limits[verdict]
+            limit = self._limit(verdict)
             near = filter_ is not None and verdict is Verdict.NO_MATCH
             most = limit + LOOKED_AT if near else limit
             runs = await self._session.ask(self._session.queue.reader.counter.examples(request, verdict, most))

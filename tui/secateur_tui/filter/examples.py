@@ -155,6 +155,11 @@ class Examples(LineTable):
         self._found, self._why = (), why
         self.relist()
 
+    def failed(self, why: str) -> None:
+        """There are no newer examples; those that are shown stay."""
+        if not self._found:
+            self.clear(one_line(why))
+
     def show_tab(self, tab: Tab) -> None:
         """List the examples of this tab only."""
         if tab is not self._tab:

@@ -57,7 +57,7 @@ class CountShown:
     advice: str = ""
     """What to write so that those runs can be evaluated."""
     note: str = ""
-    """Why there is no exact count."""
+    """Why there is no exact count, or no newer one."""
 
 
 class Matches(Vertical):
@@ -113,8 +113,8 @@ class Matches(Vertical):
             self._show(replace(self.tally, advice=advice))
 
     def failed(self, message: str) -> None:
-        """No exact count; an estimate stays, with the reason."""
-        if self.tally.stage is Stage.ESTIMATE:
+        """No exact count, or no newer one; what is known stays, with the reason."""
+        if self.tally.stage in (Stage.ESTIMATE, Stage.EXACT):
             self._show(replace(self.tally, note=message))
         else:
             self._show(CountShown(Stage.FAILED, note=message))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,7 +14,6 @@ from textual.message import Message
 
 from secateur.cel import CANCELLATION
 from secateur.cel.authoring.picking import added, narrowed
-from secateur.errors import SecateurError
 from secateur.looking.suggestions import Suggestions
 from secateur.requests import CancellationRequest
 from secateur.runs import Count
@@ -141,10 +139,9 @@ class FilterScreen(PlaceScreen):
 
     @work(exclusive=True, group="sample")
     async def _sample(self) -> None:
-        """See which fields and values there are: completion and warnings go by them, and do without."""
-        shape = None
-        with suppress(SecateurError):
-            shape = await self.session.ask(self.session.queue.reader.shape(self.draft.scope.each))
+        """See which fields and values there are: completion and warnings go by them, and do without until then."""
+        reader, scopes = self.session.queue.reader, self.draft.scope.each
+        shape = await self.session.ask_until_answered(lambda: reader.shape(scopes), self._condition.not_sampled)
         self._condition.sampled(shape)
         self._prefer_hot_fields()
 
@@ -186,9 +183,9 @@ class FilterScreen(PlaceScreen):
 
     @work(exclusive=True, group="retention")
     async def _ask_how_far_ahead(self) -> None:
-        """Should that not be known, the commit says it."""
-        with suppress(SecateurError):
-            self._window.limit_standing((await self.session.ask(self.session.queue.controls.retention())).standing)
+        """As long as that is not known, the commit says it."""
+        retention = await self.session.ask_until_answered(self.session.queue.controls.retention)
+        self._window.limit_standing(retention.standing)
 
     def _now(self) -> datetime:
         return self._feed.now()

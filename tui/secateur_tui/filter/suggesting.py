@@ -14,7 +14,7 @@ from secateur.runs import Functions, Scope, Window
 from secateur_tui.filter.stands_out import RECENT_SECONDS, StandsOut
 from secateur_tui.frame.background import run_beside
 from secateur_tui.frame.hot_rows import View
-from secateur_tui.session import Session
+from secateur_tui.session import Attempts, Session, why_none
 
 PATIENCE_SECONDS = 30.0
 """For an answer that nobody has to wait for."""
@@ -95,12 +95,18 @@ class Suggesting:
         else:
             self._pane.outdated()
         await asyncio.sleep(pause)
+        attempts = Attempts()
         while True:
+            began, rest = time.monotonic(), RECENT_SECONDS
             if self._pane.app.app_focus and (subject.filter is None or self._pane.is_in_view):
-                await self._ask(subject)
-            await asyncio.sleep(RECENT_SECONDS)
+                if await self._ask(subject):
+                    attempts.answered()
+                else:
+                    rest = attempts.failed(time.monotonic() - began)
+            await asyncio.sleep(rest)
 
-    async def _ask(self, subject: Subject) -> None:
+    async def _ask(self, subject: Subject) -> bool:
+        """Show the answer, or why there is none; returns whether there is one."""
         reader, window = self._session.queue.reader, subject.window
         try:
             if subject.filter is None:
@@ -118,7 +124,9 @@ class Suggesting:
                 )
                 self._pane.show(View.of_matches(radius), time.monotonic())
         except SecateurError as error:
-            self._pane.failed(str(error))
+            self._pane.failed(why_none(error))
             if subject.filter is None:
                 self.is_looking = False
                 self._suggested(None)
+            return False
+        return True

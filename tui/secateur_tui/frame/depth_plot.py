@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime
 
 from textual import work
@@ -22,7 +21,7 @@ from secateur.samples import DEFAULT_RANGE, RANGES
 from secateur.words.lines import one_line
 from secateur_tui.frame.plots import Plots, Sign, gap_lines
 from secateur_tui.frame.rule import Rule
-from secateur_tui.session import Session, pause_after
+from secateur_tui.session import Attempts, Session, pause_after, why_none
 from secateur_tui.terminal import has_braille
 from secateur_tui.themes import toned
 
@@ -50,6 +49,8 @@ class DepthPlot(Static):
         self._signs: Sequence[Sign] = ()
         self._tone = "chart-main"
         self._instead = ""
+        self._problem = ""
+        """Why the newest look told nothing."""
         self._looks = False
         """Somebody looks at it: it asks the database now and then."""
         self.series: Series | None = None
@@ -75,7 +76,7 @@ class DepthPlot(Static):
         if shown != (self._scope, self._range, self._signs, self._tone, self._instead):
             self._scope, self._range, self._signs, self._tone, self._instead = shown
             if others:
-                self.series = None
+                self.series, self._problem = None, ""
             self._draw()
         if others or not self._looks:
             self._looks = True
@@ -95,13 +96,22 @@ class DepthPlot(Static):
         if scope is None or not history.is_kept:
             return
         await asyncio.sleep(_REST_SECONDS)
+        attempts = Attempts()
         while True:
             began = time.monotonic()
-            with suppress(SecateurError):
+            try:
                 self.series = await self._session.ask(history.series(scope, self._range))
-                self._draw()
+            except SecateurError as error:
+                self._problem = why_none(error)
+                rest = attempts.failed(time.monotonic() - began)
+            else:
+                self._problem = ""
+                attempts.answered()
+                rest = pause_after(time.monotonic() - began, _EVERY_SECONDS[self._range])
                 self.post_message(self.Learned())
-            await asyncio.sleep(pause_after(time.monotonic() - began, _EVERY_SECONDS[self._range]))
+            self.set_class(bool(self._problem), "stale")
+            self._draw()
+            await asyncio.sleep(rest)
 
     def _draw(self) -> None:
         series = self.series
@@ -110,7 +120,8 @@ class DepthPlot(Static):
         elif not self.is_kept:
             self.update(toned((" This queue keeps no history.", "quiet")), layout=False)
         elif series is None:
-            self.update("", layout=False)
+            told = f" ! {self._problem}" if self._problem else ""
+            self.update(toned((told, "warn")), layout=False)
         else:
             lines = self._lines(series, self.size.width, self.size.height)
             self.update(Content("\n").join(lines), layout=False)

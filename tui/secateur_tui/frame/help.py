@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 
 from textual import on
 from textual.app import ComposeResult
@@ -19,6 +20,9 @@ from secateur_tui.session import Session
 from secateur_tui.themes import toned
 
 _KEYS_WIDTH = 15
+"""Cells for the keys of an action, at most."""
+_COLUMN_WIDTH, _MOST_COLUMNS, _GAP = 54, 3, 3
+"""Cells that a column needs, how many columns are still read as such, and the cells between two of them."""
 _ORDER = ("here", *PLACES)
 """Where somebody is comes first."""
 
@@ -85,11 +89,15 @@ class HelpScreen(Dialog[None]):
 
     def _lines(self, width: int) -> Content:
         wanted = self._find.value.strip().casefold()
-        parts = [[*self._place(place, wanted, width)] for place in self._places]
+        count = max(1, min(_MOST_COLUMNS, (width + _GAP) // (_COLUMN_WIDTH + _GAP)))
+        column = (width - _GAP * (count - 1)) // count
+        parts = [[*self._place(place, wanted, column)] for place in self._places]
         if not wanted:
-            return Content("\n\n").join([self._introduction(), *map(Content("\n").join, parts), _language()])
-        found = [Content("\n").join(lines) for lines in parts if len(lines) > 1]
-        return Content("\n\n").join(found or [toned((f"No key tells of “{one_line(wanted)}”.", "warn"))])
+            return Content("\n\n").join([self._introduction(), _in_columns(parts, count, column), _language()])
+        found = [lines for lines in parts if len(lines) > 1]
+        if not found:
+            return toned((f"No key tells of “{one_line(wanted)}”.", "warn"))
+        return _in_columns(found, count, column)
 
     @property
     def _places(self) -> list[str]:
@@ -105,10 +113,25 @@ class HelpScreen(Dialog[None]):
         """The place's title and, of its keys, those that tell of what is wanted."""
         title = PLACES[place]
         yield toned((title + (" — you are here" if place == self._here else ""), "title"))
-        for action in actions_of(place, read_only=self.session.read_only):
-            keys = " ".join(shown_keys(action))
+        told = [(" ".join(shown_keys(each)), each) for each in actions_of(place, read_only=self.session.read_only)]
+        room = min(_KEYS_WIDTH, max((len(keys) for keys, _ in told), default=0) + 2)
+        for keys, action in told:
             if wanted in f"{title} {keys} {action.description} {action.help}".casefold():
-                yield from _key_lines(keys, action.help, width)
+                yield from _key_lines(keys, action.help, room, width)
+
+
+def _in_columns(parts: Sequence[Sequence[Content]], count: int, width: int) -> Content:
+    """The parts in so many columns: each goes under the shortest one, so that the first of them are at the top."""
+    columns: list[list[Content]] = [[] for _ in range(count)]
+    for part in parts:
+        shortest = min(columns, key=len)
+        shortest += [Content(""), *part] if shortest else part
+    lines = []
+    for cells in zip_longest(*columns, fillvalue=Content("")):
+        *left, last = cells
+        padded = [each + Content(" " * (width - each.cell_length + _GAP)) for each in left]
+        lines.append(Content("").join([*padded, last]))
+    return Content("\n").join(lines)
 
 
 def _language() -> Content:
@@ -133,8 +156,8 @@ class _Wrapped(Static):
         self.update(self._text(self.size.width))
 
 
-def _key_lines(keys: str, told: str, width: int) -> Iterator[Content]:
-    """What a key does, beside it; also what does not fit on one line."""
-    for line in textwrap.wrap(told, max(1, width - _KEYS_WIDTH - 2)):
-        yield toned((f"  {keys:<{_KEYS_WIDTH}}", "key"), (line, "plain"))
+def _key_lines(keys: str, told: str, room: int, width: int) -> Iterator[Content]:
+    """What a key does, beside it, with so much room for the keys; also what does not fit on one line."""
+    for line in textwrap.wrap(told, max(1, width - room - 2)):
+        yield toned((f"  {keys:<{room}}", "key"), (line, "plain"))
         keys = ""

@@ -21,8 +21,8 @@ from secateur_tui.keymap import bindings_of
 from secateur_tui.session import Session
 from secateur_tui.themes import toned
 
-_KIND_WIDTH = 11
-_KEY_WIDTH = 10
+_KEY_WIDTH = 12
+"""Of the first column: the key of a command, and of anything else what it is."""
 _FOUND = "underline"
 _HIGHEST, _FRAME = 24, 5
 """Lines of the palette at most, and those beside its entries. They stay as many while letters are typed."""
@@ -43,7 +43,7 @@ class Entry:
     choose: Callable[[], object]
     """What comes of it is awaited, if it can be."""
     key: str = ""
-    """The key that does the same, as people write it."""
+    """The key that does the same, as people write it; it is shown in the place of the kind."""
 
 
 class PaletteScreen(Dialog[Entry | None]):
@@ -79,13 +79,13 @@ class PaletteScreen(Dialog[Entry | None]):
         table = self.query_one(LineTable)
         found = best(self.query_one(Input).value, self._entries, lambda entry: f"{entry.name} {entry.kind}")[:_MOST]
         self._offered = [entry for entry, _ in found]
-        room = table.line_width - _KIND_WIDTH - _KEY_WIDTH
+        room = table.line_width - _KEY_WIDTH
         names = _names_widths(self._offered, room)
         rows = [
             TableRow(number, _line(entry, places, room, names.get(entry.kind, 0)))
             for number, (entry, places) in enumerate(found)
         ]
-        heading = "what       name" if rows else "nothing has these letters"
+        heading = "" if rows else "nothing has these letters"
         table.show_lines(toned((heading, "quiet")), rows)
         self.query_one("#palette").border_subtitle = f"{len(rows)} of {len(self._entries)}"
         table.action_first()
@@ -126,7 +126,7 @@ def _names_widths(entries: Sequence[Entry], room: int) -> Mapping[str, int]:
 
 
 def _line(entry: Entry, places: Sequence[int], room: int, names: int) -> Content:
-    """`command    pause  Pause the function or app of the row   p`, with the letters that were found marked."""
+    """`p           pause  Pause the function or app of the row`, with the letters that were found marked."""
     name = one_line(entry.name)
     shown = toned((name, "strong"))
     if len(name) == len(entry.name):
@@ -135,10 +135,5 @@ def _line(entry: Entry, places: Sequence[int], room: int, names: int) -> Content
                 shown = shown.stylize(_FOUND, place, place + 1)
     gap = " " * (max(0, names - shown.cell_length) + 2)
     line = shown + toned((f"{gap}{entry.about}", "quiet"))
-    line = line.truncate(room, ellipsis=True)
-    return (
-        toned((f"{entry.kind:<{_KIND_WIDTH}}", "quiet"))
-        + line
-        + Content(" " * max(0, room - line.cell_length))
-        + toned((f"{entry.key:>{_KEY_WIDTH}}", "key"))
-    )
+    first = (entry.key, "key") if entry.key else (entry.kind, "quiet")
+    return toned((f"{first[0]:<{_KEY_WIDTH}}", first[1])) + line.truncate(room, ellipsis=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 
 from textual.content import Content
 
@@ -24,6 +24,9 @@ SIGNS = {"commit": "✂", "stop": "■", "undo": "↺", "restore": "↺", "pause
 GROWTH = "▲"
 """Where the queue began to grow."""
 
+_DAY = timedelta(days=1)
+_UNKNOWN = "–"
+
 Sign = tuple[datetime, str]
 """What else is marked under the plots, and when it was."""
 
@@ -37,12 +40,18 @@ class Plots:
     zone: tzinfo
     fine: bool = True
     """In braille: two columns in a cell."""
+    cursor: int | None = None
+    """The column that somebody looks at."""
 
     @classmethod
-    def of(cls, series: Series, width: int, zone: tzinfo, *, fine: bool = True) -> Plots:
+    def of(
+        cls, series: Series, width: int, zone: tzinfo, *, fine: bool = True, looked_at: datetime | None = None
+    ) -> Plots:
+        """`looked_at` is in the column of the cursor; there is none where it is not on the plot."""
         steps = series.steps
         count = max(1, width - AXIS_WIDTH)
-        return cls(series, TimeColumns.until(steps.until - steps.length, steps.until - steps.since, count), zone, fine)
+        columns = TimeColumns.until(steps.until - steps.length, steps.until - steps.since, count)
+        return cls(series, columns, zone, fine, None if looked_at is None else columns.of(looked_at))
 
     def depth(self, height: int, *, tone: str = "chart-main") -> list[Content]:
         """How many runs were queued: the most in each column."""
@@ -73,6 +82,19 @@ class Plots:
                 signs[column] = sign
         return toned((" " * AXIS_WIDTH, "quiet"), ("".join(signs), "warn"))
 
+    def cursor_line(self) -> Content:
+        """The time of the cursor's column, and the figures there; empty without a cursor."""
+        if self.cursor is None:
+            return Content("")
+        series, column = self.series, self.cursor
+        moments = [point.at for point in series.points]
+        queued = self.columns.fold(moments, [point.queued for point in series.points])[column]
+        entering = self.columns.fold(moments, [point.in_per_second for point in series.points], mean)[column]
+        leaving = self.columns.fold(moments, [point.out_per_second for point in series.points], mean)[column]
+        begin = in_zone(self.columns.begin(column), self.zone)
+        when = f"{begin:%d %b %H:%M}" if series.steps.until - series.steps.since > _DAY else f"{begin:%H:%M:%S}"
+        return toned((f"{when}  ", "strong")) + _figures(queued, entering, leaving)
+
     def _fold(
         self, values: Sequence[float | None], take: Callable[[Sequence[float]], float] = mean
     ) -> list[float | None]:
@@ -95,7 +117,11 @@ class Plots:
         for row, line in enumerate((dotted_area if self.fine else area)(values, height, top)):
             label = (labels.get(row) or names.get(row, "")).rjust(AXIS_WIDTH - 1)
             shade = PLOT_SHADES * (height - row - 1) // height
-            lines.append(toned((f"{label}{'┤' if row in labels else '│'}", "quiet"), (line, shaded(tone, shade))))
+            drawn = toned((f"{label}{'┤' if row in labels else '│'}", "quiet"), (line, shaded(tone, shade)))
+            if self.cursor is not None:
+                place = AXIS_WIDTH + self.cursor
+                drawn = drawn.stylize("reverse", place, place + 1)
+            lines.append(drawn)
         return lines
 
 
@@ -121,11 +147,16 @@ def now_line(series: Series) -> Content:
     rated = next((point for point in reversed(series.points) if point.in_per_second is not None), None)
     if last is None or rated is None:
         return Content("")
+    return _figures(last.queued, rated.in_per_second, rated.out_per_second)
+
+
+def _figures(queued: float | None, entering: float | None, leaving: float | None) -> Content:
     return toned(
-        ("in ", "quiet"),
-        (rate(rated.in_per_second or 0.0), "plain"),
+        (_UNKNOWN if queued is None else number(int(queued)), "count"),
+        ("  in ", "quiet"),
+        (_UNKNOWN if entering is None else rate(entering), "plain"),
         ("/s  out ", "quiet"),
-        (rate(rated.out_per_second or 0.0), "plain"),
+        (_UNKNOWN if leaving is None else rate(leaving), "plain"),
         ("/s", "quiet"),
     )
 

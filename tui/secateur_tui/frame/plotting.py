@@ -58,6 +58,10 @@ class TimeColumns:
         column = int(moment.timestamp() // self.seconds) - self.last + self.count - 1
         return column if 0 <= column < self.count else None
 
+    def begin(self, column: int) -> datetime:
+        """When the column begins."""
+        return datetime.fromtimestamp((self.last - self.count + 1 + column) * self.seconds, UTC)
+
     def fold(
         self,
         moments: Iterable[datetime],
@@ -76,8 +80,7 @@ class TimeColumns:
         most = max(1, self.count // _TIME_ROOM)
         reach = self.seconds * self.count
         step = next((each for each in _TIME_STEPS if reach / each.total_seconds() <= most), _TIME_STEPS[-1])
-        begin = datetime.fromtimestamp((self.last - self.count + 1) * self.seconds, UTC)
-        local = in_zone(begin, zone)
+        local = in_zone(self.begin(0), zone)
         midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
         moment = midnight + -(-(local - midnight) // step) * step
         line = [" "] * self.count

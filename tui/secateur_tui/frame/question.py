@@ -15,8 +15,9 @@ from textual.widgets import Static
 
 from secateur_tui.frame.chrome import KeyBar
 from secateur_tui.frame.place import Dialog
-from secateur_tui.keymap import Action, bindings_of
+from secateur_tui.keymap import Action, actions_of, bindings_of, display
 from secateur_tui.session import Session
+from secateur_tui.themes import toned
 
 SETTLE_SECONDS = 0.3
 """How long a question stays before it takes yes for an answer."""
@@ -58,11 +59,23 @@ class QuestionScreen(Dialog[Choice]):
     def compose(self) -> ComposeResult:
         with Vertical(id="question", classes="panel"):
             yield Static(self._question.text, markup=False)
+            yield Static(self._answers(), id="answers", markup=False)
         yield KeyBar(describe=self.describe)
 
     def on_mount(self) -> None:
         self.query_one("#question").border_title = Content(self._question.title)
         self.call_after_refresh(self._settle)
+
+    def _answers(self) -> Content:
+        """The keys once more, where the question is read."""
+        possible = [each for each in actions_of(self.place) if self.check_action(each.method, ())]
+        return toned(
+            *(
+                part
+                for each in possible
+                for part in ((display(each.keys[0]), "key"), (f" {self.describe(each)}   ", "plain"))
+            )
+        )
 
     def describe(self, action: Action) -> str:
         match action.id:

@@ -53,6 +53,8 @@ class Rule(Widget):
         if note is None and self._keeps_note and self._notes and self._notes[-1]:
             note = self._notes[-1]
             left = left.truncate(max(0, width - note.cell_length - _LEAST - 2), ellipsis=True)
+        elif note is None:
+            left = left.truncate(max(0, width - 1), ellipsis=True)
         right = Content(" ") if note is None else toned((" ", "plain")) + note + toned((" ", "plain"))
         line = "─" * max(0, width - left.cell_length - right.cell_length)
         return (left + Content(line) + right).truncate(width)

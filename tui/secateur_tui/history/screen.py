@@ -38,7 +38,7 @@ from secateur_tui.history import details as history_details
 from secateur_tui.history import rows as history_rows
 from secateur_tui.history.undoing import stop_question, undo_label, undo_question
 from secateur_tui.keymap import Action, bindings_of
-from secateur_tui.session import AFTERMATH_SECONDS, Feed, Session, pause_after
+from secateur_tui.session import AFTERMATH_SECONDS, Feed, Session, pause_after, why_none
 from secateur_tui.themes import toned
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class HistoryScreen(PlaceScreen):
             try:
                 self._all = await self.session.ask(self.session.queue.cancellations.list(limit=_SHOWN))
             except SecateurError as error:
-                self._stale(str(error))
+                self._stale(why_none(error))
             else:
                 self._show()
                 self._selected = None
@@ -167,7 +167,7 @@ class HistoryScreen(PlaceScreen):
     def _stale(self, message: str) -> None:
         self._table.add_class("stale")
         self._detail.add_class("stale")
-        self._rule.note(one_line(message))
+        self._rule.note(message)
 
     def _show(self) -> None:
         table, empty = self._table, self._empty

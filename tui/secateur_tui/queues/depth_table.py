@@ -22,6 +22,8 @@ from secateur_tui.queues.depth_rows import QueueKey, Stem
 from secateur_tui.queues.trends import Trends
 from secateur_tui.themes import toned
 
+_FIXED_LINES = 2
+"""The heading and the totals."""
 _FOUND_NOTHING = "nothing is called so"
 
 
@@ -60,6 +62,8 @@ class DepthTable(LineTable):
         self._longest_name = ""
         self._has_queues = False
         self._names = 0
+        self.full_height = 0
+        """Lines that it needs with every row unfolded."""
         self._entries: list[_Entry] = []
         self._flooding: FunctionDepth | None = None
         self._layout = lay_out_cells(depth_rows.COLUMNS, [], 0)
@@ -151,6 +155,8 @@ class DepthTable(LineTable):
         self._flooding = depth_rows.flood(depths)
         stems = depth_rows.stems(branches, self._queue_name, self.sort, backwards=self.backwards)
         self._entries = entries = [entry for stem in stems for entry in self._entries_of(stem)]
+        if not self.find:
+            self.full_height = _FIXED_LINES + len(depths) + len(branches) + sum(stem.key is not None for stem in stems)
         self._layout = self._lay_out(everything)
         found = [depth for branch in branches for depth in branch.functions] if self.find else depths
         total = depth_rows.total_of("", found) if self.find else everything

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -22,7 +22,7 @@ from secateur_tui.frame.hot_rows import View
 from secateur_tui.frame.hot_table import HotTable, How
 from secateur_tui.frame.plots import growth_line
 from secateur_tui.frame.rule import Rule
-from secateur_tui.session import Session
+from secateur_tui.session import Session, why_none
 from secateur_tui.themes import toned
 
 _SUGGEST_AFTER_SECONDS = 1.0
@@ -58,6 +58,8 @@ class DepthDetail(Vertical):
         self._queued = 0
         self._found: dict[Scope, _Found] = {}
         self._of_queue = False
+        self._problem = ""
+        """Why nothing was compared."""
         self._plot = DepthPlot(session, id="plot")
         self._is_followed = False
         """Somebody looks at it: it asks the database now and then."""
@@ -85,6 +87,7 @@ class DepthDetail(Vertical):
             scope, tone="chart-danger" if is_worst else "chart-main", instead=_OF_QUEUE if self._of_queue else ""
         )
         if changed:
+            self._problem = ""
             self._head()
             self._show_found()
         if changed or not self._is_followed:
@@ -107,11 +110,16 @@ class DepthDetail(Vertical):
         while True:
             found = self._found.get(scope)
             if self._queued >= _FEWEST_RUNS and (found is None or found.at < time.monotonic() - _SUGGESTED_FOR_SECONDS):
-                with suppress(SecateurError):
-                    suggestions = await self._session.ask(self._session.queue.reader.suggest(scope))
-                    self._found[scope] = _Found(suggestions, time.monotonic())
-                    self._show_found()
+                reader = self._session.queue.reader
+                suggestions = await self._session.ask_until_answered(partial(reader.suggest, scope), self._failed)
+                self._problem = ""
+                self._found[scope] = _Found(suggestions, time.monotonic())
+                self._show_found()
             await asyncio.sleep(_SUGGEST_AFTER_SECONDS)
+
+    def _failed(self, error: SecateurError) -> None:
+        self._problem = f"! {why_none(error)}"
+        self._show_found()
 
     @on(DepthPlot.Learned)
     def _head(self) -> None:
@@ -136,7 +144,7 @@ class DepthDetail(Vertical):
                 if scope is None
                 else "Too few runs to compare."
                 if few
-                else "Comparing what arrives with what is usual…"
+                else self._problem or "Comparing what arrives with what is usual…"
             )
         else:
             view = View.of_arrivals(found.suggestions, scope)

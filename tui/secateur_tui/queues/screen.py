@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 
 from textual import on, work
@@ -36,6 +35,8 @@ _AFTERMATH_KEYS = {
 }
 _DETAIL_FROM_HEIGHT, _HOT_FROM_WIDTH = 20, 76
 """Of the screen: in less there is the list alone, and the plot alone."""
+_FRAME = 4
+"""Lines beside the list and the detail: header, title, the first of the status, footer."""
 _OF_SCOPE = ("open_filter", "stands_out", "times", "pause", "mark")
 """What is done to an app or a function: on the row of a whole queue there is none."""
 _EMPTY = "The database has no functions yet.\n\nThey appear here with their first run"
@@ -135,6 +136,7 @@ class QueuesScreen(PlaceScreen):
         self._dim_if_stale()
         self._show_status(feed)
         self._show_aftermath(feed)
+        self._arrange()
         self._subtitle()
         self._label_pause()
         self._follow()
@@ -148,11 +150,10 @@ class QueuesScreen(PlaceScreen):
 
     @work(exclusive=True, group="past")
     async def _remember(self) -> None:
-        """How it was before this console looked; without that, the lines begin now."""
-        if self.session.queue.reader.history.is_kept:
-            with suppress(SecateurError):
-                past = await self.session.ask(self.session.queue.reader.history.overview())
-                self._table.remember(past)
+        """How it was before this console looked; until that is known, the lines begin now."""
+        history = self.session.queue.reader.history
+        if history.is_kept:
+            self._table.remember(await self.session.ask_until_answered(history.overview))
 
     def _show_aftermath(self, feed: Feed) -> None:
         """What came of this console's last commit, and how to go on from there."""
@@ -185,11 +186,16 @@ class QueuesScreen(PlaceScreen):
         self._follow()
 
     def on_resize(self) -> None:
-        """What is shown beside the list depends on the size alone, so that nothing jumps."""
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """The detail has what the list leaves. Neither folding nor finding changes that, so that nothing jumps."""
         width, height = self.app.size
         detail = self._detail
         detail.display = height >= _DETAIL_FROM_HEIGHT
-        detail.styles.height = _detail_height(height)
+        beside = _FRAME + self._status_lines + int(self.query_one("#aftermath").display)
+        free = height - beside - self._table.full_height if self._feed.depths else 0
+        detail.styles.height = max(_detail_height(height), free)
         detail.set_class(width < _HOT_FROM_WIDTH, "-narrow")
 
     def _dim_if_stale(self) -> None:
@@ -380,7 +386,7 @@ class QueuesScreen(PlaceScreen):
 
 
 def _detail_height(height: int) -> int:
-    """Lines of the detail, on a screen of so many; the list has the others."""
+    """Lines of the detail at least, on a screen of so many."""
     return max(7, height * 2 // 5 if height < 45 else height // 2)
 
 

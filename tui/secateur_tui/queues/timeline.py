@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from textual import work
 from textual.app import ComposeResult
@@ -22,7 +23,7 @@ from secateur_tui.frame.place import PlaceScreen
 from secateur_tui.frame.plots import SIGNS, Plots, gap_lines, growth_line, now_line
 from secateur_tui.frame.rule import Rule
 from secateur_tui.keymap import bindings_of
-from secateur_tui.session import Session, pause_after
+from secateur_tui.session import Attempts, Session, pause_after, why_none
 from secateur_tui.terminal import has_braille
 from secateur_tui.themes import toned
 
@@ -60,6 +61,8 @@ class TimelineScreen(PlaceScreen):
         self._range = DEFAULT_RANGE
         self._series: Series | None = None
         self._problem: SecateurError | None = None
+        self._looked_at: datetime | None = None
+        """The time that the cursor is on; None while there is none."""
 
     def content(self) -> ComposeResult:
         yield Rule(id="what")
@@ -87,9 +90,37 @@ class TimelineScreen(PlaceScreen):
     def _change(self, step: int) -> None:
         names = list(RANGES)
         self._range = names[(names.index(self._range) + step) % len(names)]
-        self._series = None
+        self._series = self._looked_at = None
         self._title()
         self._look()
+
+    def action_earlier(self) -> None:
+        self._move(-1)
+
+    def action_later(self) -> None:
+        self._move(1)
+
+    def action_first(self) -> None:
+        if (plots := self._plots) is not None:
+            self._look_at(plots, 0)
+
+    def action_last(self) -> None:
+        """Take the cursor away: the newest figures are told again."""
+        self._looked_at = None
+        self._draw()
+
+    def _move(self, step: int) -> None:
+        """The cursor so many columns to the right; it comes and goes at the right end, which is now."""
+        if (plots := self._plots) is not None:
+            count = plots.columns.count
+            self._look_at(plots, (count if plots.cursor is None else plots.cursor) + step)
+
+    def _look_at(self, plots: Plots, column: int) -> None:
+        columns = plots.columns
+        # The middle of a column stays in it, however its ends are rounded.
+        middle = columns.begin(max(0, column)) + timedelta(seconds=columns.seconds / 2)
+        self._looked_at = middle if column < columns.count else None
+        self._draw()
 
     def action_open_filter(self) -> None:
         self.post_message(self.FilterWanted(self._scope))
@@ -99,32 +130,45 @@ class TimelineScreen(PlaceScreen):
 
     @work(exclusive=True, group="plots")
     async def _look(self) -> None:
-        history = self.session.queue.reader.history
+        history, attempts = self.session.queue.reader.history, Attempts()
         while True:
             began = time.monotonic()
             try:
                 self._series = await self.session.ask(history.series(self._scope, self._range))
-                self._problem = None
             except SecateurError as error:
                 self._problem = error
+                rest = attempts.failed(time.monotonic() - began)
+            else:
+                self._problem = None
+                attempts.answered()
+                rest = pause_after(time.monotonic() - began, _EVERY_SECONDS[self._range])
             self._draw()
-            await asyncio.sleep(pause_after(time.monotonic() - began, _EVERY_SECONDS[self._range]))
+            await asyncio.sleep(rest)
 
     def _title(self) -> None:
         ranges = [(f" {TITLES[name]} ", "chosen" if name == self._range else "quiet") for name in RANGES]
         self.query_one("#what", Rule).show(one_line(str(self._scope)), toned(*ranges))
 
-    def _draw(self) -> None:
-        plots, series = self.query_one("#plots", Static), self._series
-        if self._problem is not None:
-            plots.update(toned((f"! {one_line(str(self._problem))}", "error")), layout=False)
-        elif series is not None:
-            lines = self._lines(series, plots.content_size.width, plots.content_size.height)
-            plots.update(Content("\n").join(lines), layout=False)
+    @property
+    def _plots(self) -> Plots | None:
+        """The series on the columns that there is room for; None before there is one."""
+        if (series := self._series) is None:
+            return None
+        width = self.query_one("#plots", Static).content_size.width
+        return Plots.of(series, width, self.session.zone, fine=has_braille(), looked_at=self._looked_at)
 
-    def _lines(self, series: Series, width: int, height: int) -> list[Content]:
-        zone = self.session.zone
-        plots = Plots.of(series, width, zone, fine=has_braille())
+    def _draw(self) -> None:
+        shown, plots = self.query_one("#plots", Static), self._plots
+        problem = () if self._problem is None else (_problem(self._problem),)
+        if plots is not None:
+            size = shown.content_size
+            lines = [*problem, *self._lines(plots, size.width, size.height - len(problem))]
+            shown.update(Content("\n").join(lines), layout=False)
+        elif problem:
+            shown.update(problem[0], layout=False)
+
+    def _lines(self, plots: Plots, width: int, height: int) -> list[Content]:
+        zone, series = self.session.zone, plots.series
         told = [growth_line(series, series.steps.until, zone), *gap_lines(series, zone, width)[-2:]]
         told = [line for line in told if line]
         done = [self._done(mark) for mark in series.marks[-_MOST_LISTED:]]
@@ -136,7 +180,7 @@ class TimelineScreen(PlaceScreen):
         main = max(1, room - 2 * rates)
         entering, leaving = plots.rates(rates, named=False)
         return [
-            self._head("queued", now_line(series)),
+            self._head("queued", now_line(series) if plots.cursor is None else plots.cursor_line()),
             *plots.depth(main),
             plots.marks(),
             self._head("in/s"),
@@ -160,6 +204,11 @@ class TimelineScreen(PlaceScreen):
             (f"{in_zone(mark.at, self.session.zone):%m-%d %H:%M:%S} ", "quiet"),
             (f"{what}{who}{where}", "plain"),
         )
+
+
+def _problem(error: SecateurError) -> Content:
+    """Above the plots, which stay: it goes on asking."""
+    return toned((f"! {why_none(error)}", "error"))
 
 
 _LEAST_OF_PLOTS = 14

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
@@ -10,14 +11,14 @@ from datetime import timedelta
 from textual.content import Content
 
 from secateur.engines.base import Verdict
-from secateur.errors import DatabaseError, SecateurError
+from secateur.errors import SecateurError
 from secateur.looking.aftermath import STANDING_FOR
 from secateur.looking.timed_counting import Seen, count_along
 from secateur.looking.wording import of_several
 from secateur.requests import CancellationRequest
 from secateur.runs import Run
 from secateur_tui.review.figures import Figures
-from secateur_tui.session import Session
+from secateur_tui.session import Attempts, Session
 from secateur_tui.themes import toned
 
 
@@ -37,29 +38,37 @@ class Gathering:
         """A few of the matching runs."""
 
     async def count(self, request: CancellationRequest) -> None:
-        """Yields better and better figures, until the exact one is there or has failed."""
-        self.figures.began = time.monotonic()
-        counting = count_along(
-            self._session.queue.reader.counter, request, self._session.query_timeout_seconds, on_primary=True
-        )
+        """Yields better and better figures, until the exact one is there. What fails is counted again, ever later."""
+        attempts = Attempts()
+        began = self.figures.began = time.monotonic()
         try:
-            async with aclosing(counting) as found:
-                async for each in found:
-                    self.figures.found = each
-                    self._changed()
+            while not await self._has_counted(request):
+                await asyncio.sleep(attempts.failed(time.monotonic() - began))
+                began = time.monotonic()
         except SecateurError as error:
             self.figures.found = Seen(None, str(error))
             self._changed()
+
+    async def _has_counted(self, request: CancellationRequest) -> bool:
+        """Count once; returns whether it came to an exact figure. Until it does, what is asked for stays the same."""
+        is_again = self.figures.found.why is not None
+        counting = count_along(
+            self._session.queue.reader.counter, request, self._session.query_timeout_seconds, on_primary=True
+        )
+        async with aclosing(counting) as found:
+            async for each in found:
+                if not is_again or (each.count is not None and each.count.exact):
+                    self.figures.found = each
+                    self._changed()
+        return self.figures.found.why is None
 
     async def what_arrives(self, request: CancellationRequest) -> None:
         """How much arrives. Nothing does for a retry, which takes runs that have ended."""
         if request.verb == "retry":
             return
-        queue = self._session.queue
-        with suppress(SecateurError):
-            self.longest = (await self._session.ask(queue.controls.retention())).standing
-        with suppress(DatabaseError):
-            self.arrivals = await self._session.ask(queue.reader.counter.arrival_rate(request))
+        queue, ask = self._session.queue, self._session.ask_until_answered
+        self.longest = (await ask(queue.controls.retention)).standing
+        self.arrivals = await ask(lambda: queue.reader.counter.arrival_rate(request))
         self._changed()
 
     async def make_ready(self) -> None:
@@ -72,15 +81,15 @@ class Gathering:
         reader = self._session.queue.reader
         if request.verb == "retry" or not reader.can_suggest or (filter_ := request.compile()) is None:
             return
-        with suppress(SecateurError):
-            radius = await self._session.ask(reader.blast_radius(request.scopes, filter_, request.window))
-            if radius.mixed is not None:
-                self.several = toned(("! not of one piece: ", "warn"), (of_several(radius.mixed) + "\n", "plain"))
-                self._changed()
+        radius = await self._session.ask_until_answered(
+            lambda: reader.blast_radius(request.scopes, filter_, request.window)
+        )
+        if radius.mixed is not None:
+            self.several = toned(("! not of one piece: ", "warn"), (of_several(radius.mixed) + "\n", "plain"))
+            self._changed()
 
     async def some(self, request: CancellationRequest, most: int) -> None:
         """A few of the runs themselves: a figure does not show that they are the right ones."""
-        with suppress(SecateurError):
-            counter = self._session.queue.reader.counter
-            self.examples = await self._session.ask(counter.examples(request, Verdict.MATCH, most))
-            self._changed()
+        counter = self._session.queue.reader.counter
+        self.examples = await self._session.ask_until_answered(lambda: counter.examples(request, Verdict.MATCH, most))
+        self._changed()

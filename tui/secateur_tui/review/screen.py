@@ -49,7 +49,8 @@ HELD_SECONDS = 0.12
 take longer than `FRESH_SECONDS` until it repeats a key, and a connection may stall meanwhile.
 """
 
-_WIDEST_BAR = 60
+_WIDEST = 96
+"""Cells of a line, at most."""
 
 _EXAMPLES, _EXAMPLES_FROM_HEIGHT = 3, 30
 """Matching runs that are shown, and lines of the window from which there is room for them."""
@@ -207,7 +208,7 @@ class ReviewScreen(Dialog[None]):
             key_of(self, "review.also") if self._may_also else "",
         )
         tell(self._sentence, facts.sentence(self.session.context or self.session.where))
-        tell(self._proportions, facts.proportions(min(_WIDEST_BAR, max(20, self.size.width - 8))))
+        tell(self._proportions, facts.proportions(min(_WIDEST, max(20, self.size.width - 8))))
         tell(self._facts, review_text.proposed(self._proposal) + self._gathered.several + facts.details())
         tell(self._examples, review_text.such_as(self._gathered.examples, self._feed.now()))
         self._panel.border_title = "Review: standing" if self._request.standing else "Review"

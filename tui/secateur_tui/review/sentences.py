@@ -39,6 +39,7 @@ _FIELDS, _EXAMPLE_WIDTH = 4, 96
 """Of an example: how many fields of its event are shown, and how wide its line may be."""
 _PROGRESS = 12
 """Cells of the bar that shows how much of its time a count has taken."""
+_WIDEST_BAR = 60
 _TAKEN, _KEPT, _ODD = "█", "░", "▚"
 
 Part = tuple[str, str]
@@ -182,21 +183,19 @@ class Facts:
         errors = count.errors or 0
         kept = max(0, count.total - count.matched - errors)
         parts = [(count.matched, _TAKEN, "count"), (kept, _KEPT, "good"), (errors, _ODD, "warn")]
-        bar = toned(*((sign * cells, tone) for (_, sign, tone), cells in zip(parts, _cells(parts, width), strict=True)))
+        cells = _cells(parts, min(_WIDEST_BAR, width))
+        bar = toned(*((sign * many, tone) for (_, sign, tone), many in zip(parts, cells, strict=True)))
         around = "" if count.exact else "about "
         queue = {0: "this app", 1: "this queue"}.get(len(self.request.functions.names), "these queues")
-        legend: list[Part] = [
-            (f"{_TAKEN} ", "count"),
-            (f"{around}{number(count.matched)} cancelled", "plain"),
-        ]
+        legend = [toned((f"{_TAKEN} ", "count"), (f"{around}{number(count.matched)} cancelled", "plain"))]
         if kept or errors:
             keeps = "keeps" if kept == 1 else "keep"
-            legend += [(f"   {_KEPT} ", "good"), (f"{around}{number(kept)} of {queue} {keeps} going", "plain")]
+            legend.append(toned((f"{_KEPT} ", "good"), (f"{around}{number(kept)} of {queue} {keeps} going", "plain")))
         else:
-            legend.append((f"   ! nothing else waits in {queue}: no run is left", "warn"))
+            legend.append(toned((f"! nothing else waits in {queue}: no run is left", "warn")))
         if errors:
-            legend += [(f"   {_ODD} ", "warn"), (f"{around}{number(errors)} cannot be evaluated: kept", "warn")]
-        return Content("\n").join([bar, toned(*legend), *self._becomes(count)])
+            legend.append(toned((f"{_ODD} {around}{number(errors)} cannot be evaluated: kept", "warn")))
+        return Content("\n").join([bar, *_side_by_side(legend, width), *self._becomes(count)])
 
     def _becomes(self, count: Count | None) -> list[Content]:
         """What becomes of the runs."""
@@ -276,7 +275,7 @@ class Facts:
         figures, count = self.figures, self.figures.newest
         if figures.found.why is not None:
             basis = "not counted" if count is None else f"{self._basis(count)}; not counted again"
-            return toned((f"! {basis}: {one_line(figures.found.why)}", "warn"))
+            return toned((f"! {basis}: {one_line(figures.found.why)}; trying again", "warn"))
         if figures.found.under_way and not (count is not None and count is figures.found.count and count.exact):
             return toned(*self._so_far(count))
         if count is None:
@@ -327,6 +326,15 @@ def _cells(parts: list[tuple[int, str, str]], width: int) -> list[int]:
     cells = [max(1, round(many * width / total)) if many else 0 for many, _, _ in parts]
     cells[cells.index(max(cells))] -= sum(cells) - width
     return cells
+
+
+def _side_by_side(parts: Sequence[Content], width: int) -> list[Content]:
+    """As many parts to a line as fit; none is broken."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        longer = lines[-1] + Content("   ") + part
+        lines[-1:] = [longer] if longer.cell_length <= width else [lines[-1], part]
+    return lines
 
 
 def _labelled(label: str, content: Content) -> Content:

@@ -26,7 +26,7 @@ from secateur_tui.frame.rule import Rule
 from secateur_tui.keymap import Action, bindings_of, display_of
 from secateur_tui.runs.details import life
 from secateur_tui.runs.table import RunTable
-from secateur_tui.session import Feed, Session, pause_after
+from secateur_tui.session import Feed, Session, pause_after, why_none
 from secateur_tui.themes import toned
 
 PAGE = 100
@@ -127,12 +127,8 @@ class RunsScreen(PlaceScreen):
         self._searching = True
         self._title()
         try:
-            page = await self.session.ask(self.session.queue.reader.runs(search))
-        except SecateurError as error:
-            self._problem = error
-            self._table.add_class("stale")
-            self._empty.update(toned((f"! {one_line(str(error))}", "error")))
-        else:
+            reader = self.session.queue.reader
+            page = await self.session.ask_until_answered(lambda: reader.runs(search), self._failed)
             self._problem = None
             goes_on = more and len(self._found) < MOST
             self._found = [*(self._found if goes_on else ()), *page]
@@ -145,11 +141,18 @@ class RunsScreen(PlaceScreen):
                 self._took = time.monotonic() - began
         self._show()
 
+    def _failed(self, error: SecateurError) -> None:
+        """The list stays as it is."""
+        self._problem = error
+        self._table.add_class("stale")
+        self._show()
+
     def _stop(self) -> None:
         """End the search; what was found so far stays in the list."""
         self.workers.cancel_group(self, "runs")
         self._questions += 1
         self._searching = False
+        self._problem = None
         if self._page is None:
             self._empty.update(f"Stopped. {_FIND_KEY} and enter search again.")
         self._title()
@@ -157,6 +160,7 @@ class RunsScreen(PlaceScreen):
     def _restart(self) -> None:
         """Begin another search; nothing of the one before stays on the screen."""
         self._found, self._page, self._looked_at, self._pages = [], None, 0, 0
+        self._problem = None
         self._empty.update("asking the database…")
         self._show()
         self._ask()
@@ -192,7 +196,7 @@ class RunsScreen(PlaceScreen):
         if self._complains:
             return
         if self._problem is not None:
-            told = toned((f"! {one_line(str(self._problem))}", "error"))
+            told = toned((f"! {why_none(self._problem)}", "error"))
         elif self._searching and (self._page is None or self._search.searches):
             told = toned(("searching… esc stops", "quiet"))
         elif self._page is None:

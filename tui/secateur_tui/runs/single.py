@@ -33,7 +33,7 @@ from secateur_tui.runs.cancelling import cancel_one_run
 from secateur_tui.runs.details import life
 from secateur_tui.runs.questions import restore_question
 from secateur_tui.runs.table import SIGNS
-from secateur_tui.session import Feed, Session, pause_after
+from secateur_tui.session import Feed, Session, pause_after, why_none
 from secateur_tui.themes import toned
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class RunScreen(PlaceScreen):
             else:
                 self._run = await self.session.ask(reader.run(self._run_id))
         except SecateurError as error:
-            self._said.update(toned((f"! {one_line(str(error))}", "error")))
+            self._said.update(toned((f"! {why_none(error)}", "error")))
         else:
             self._show(self._run)
         finally:

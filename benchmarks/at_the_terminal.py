@@ -31,6 +31,9 @@ KEYS = 20
 FUNCTIONS = 3_000
 QUIET_SECONDS = 0.4
 """The screen is at rest when nothing was painted for so long."""
+RESTING_SECONDS = 5.0
+FRESH_SECONDS = 1.0
+"""An enter sooner after another one would be taken for its repeat, and commit nothing."""
 PATIENCE_SECONDS = 60.0
 
 SECATEUR = [str(Path(sys.executable).with_name("secateur"))]
@@ -72,14 +75,15 @@ class Screen:
                 raise TimeoutError("\n".join(lines))
 
     def rests(self) -> None:
-        painted = -1
-        while painted != (painted := len(self._terminal.everything)):
+        """Wait until nothing is painted; on a busy machine there may be no such moment."""
+        painted, end = -1, time.monotonic() + RESTING_SECONDS
+        while painted != (painted := len(self._terminal.everything)) and time.monotonic() < end:
             time.sleep(QUIET_SECONDS)
 
-    def press(self, keys: bytes) -> None:
-        """And wait until they have had their effect."""
+    def press(self, keys: bytes, *texts: str) -> None:
+        """And wait until the screen shows these texts."""
         self._terminal.send(keys)
-        self.rests()
+        self.shows(lambda lines: all(any(text in line for line in lines) for text in texts))
 
     def timed(self, waits: Waits, keys: bytes, holds: Callable[[list[str]], bool]) -> None:
         busy, began = self.processor, time.perf_counter()
@@ -162,12 +166,14 @@ def _commit(url: str, times: int, commit: Waits, told: Waits) -> None:
         with _console(url) as screen:
             screen.shows(_is_whole)
             screen.press(b"j")
-            screen.press(b"\r")
-            screen.press(f"event.data.vendor_id == 'v{number}' ".encode())
+            screen.press(b"\r", "Matches", "no condition")
+            screen.press(f"event.data.vendor_id == 'v{number}' ".encode(), "✓ valid", "exact")
+            screen.rests()
             screen.timed(told, b"&", lambda lines: any("cannot appear" in line for line in lines))
-            screen.press(b"\x7f")
-            screen.press(b"\x1b[20~")
-            screen.press(b"benchmark\r")
+            screen.press(b"\x7f", "✓ valid")
+            screen.press(b"\x1b[20~", "enter goes on")
+            screen.press(b"benchmark\r", "esc leaves")
+            time.sleep(FRESH_SECONDS)
             screen.timed(commit, b"\r", lambda lines: any("guaranteed" in line for line in lines))
 
 

@@ -128,9 +128,10 @@ async def test_production_is_said_in_words_wherever_one_is(
     """Also without colours, in the smallest window, and over what covers the screen."""
     monkeypatch.setenv("NO_COLOR", "1")
     async with start(incident_url, size=size, production=True) as console:
+        await console.shows("flood")
         for keys in (["t"], ["escape", "enter"], ["escape", "5"], ["H"], ["1", "p"], ["escape", "?"], ["escape", ":"]):
             await console.press(*keys)
-            assert " prod PRODUCTION " in console.text.splitlines()[0]
+            await console.until(lambda: " prod PRODUCTION " in console.text.partition("\n")[0])
 
 
 async def test_who_may_write_is_told_so(start: Start, incident_url: str) -> None:

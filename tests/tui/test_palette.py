@@ -48,7 +48,7 @@ async def test_it_leads_to_commands_functions_and_themes(start: Start, incident_
     async with start(incident_url, size=(80, 24)) as console:
         await console.shows("flood", ": go to")
         await console.press("colon")
-        await console.shows("p           pause  ", "Pause the function or app", "function    billing / vendor-syncs")
+        await console.shows("  p           pause  ", "Pause the function or app")
         await console.type("vendsync")
         await console.shows("1 of", "billing / vendor-syncs")
         await console.press("enter")

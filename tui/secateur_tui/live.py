@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -33,6 +34,9 @@ PROPOSALS_SECONDS = 10.0
 
 _SOON_SECONDS = 0.5
 """From one look at what still arrives to the next, until something is known."""
+
+_SWITCH_SECONDS = 0.0005
+"""How long a thread keeps the interpreter while another waits for it: a tenth of what is usual."""
 
 _LATER = (
     "secateur.records",
@@ -127,8 +131,10 @@ class LiveApp(TerminalApp):
         session = self.session
         while True:
             began, every = time.monotonic(), self._every
+            # Nobody waits for the first figures longer than these need: since when they grow comes right after them.
+            is_first = not self._is_begun and self._takes_part
             try:
-                depths = await session.ask(session.queue.reader.depth())
+                depths = await session.ask(session.queue.reader.depth(with_growth=not is_first))
                 as_of = depths[0].as_of if depths else await session.ask(session.queue.reader.clock())
                 activity = await session.ask(session.queue.cancellations.activity())
             except SecateurError as error:
@@ -139,7 +145,7 @@ class LiveApp(TerminalApp):
             if not self._is_begun:
                 self._is_begun = True
                 self.call_after_refresh(self._go_on)
-            await asyncio.sleep(max(0.1, every - (time.monotonic() - began)))
+            await asyncio.sleep(0.1 if is_first else max(0.1, every - (time.monotonic() - began)))
 
     @work(exclusive=True, group="aftermath")
     async def follow_aftermath(self) -> None:
@@ -179,10 +185,18 @@ class LiveApp(TerminalApp):
 
     @work(thread=True, group="warm-up")
     def warm_up(self) -> None:
-        """Load in advance what Queues does without: a second of imports on a small machine."""
-        for module in _LATER:
-            import_module(module)
-        import_module("secateur.cel").compile("true")
+        """Load in advance what Queues does without: a second of imports on a small machine.
+
+        Meanwhile a pressed key gets its turn at once: it waits for this thread at each of its many steps.
+        """
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        try:
+            for module in _LATER:
+                import_module(module)
+            import_module("secateur.cel").compile("true")
+        finally:
+            sys.setswitchinterval(before)
 
     @work(exclusive=True, group="sweep")
     async def _sweep(self) -> None:

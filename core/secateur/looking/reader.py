@@ -77,9 +77,11 @@ class Reader:
         """The database's time."""
         return await self._engine.clock()
 
-    async def depth(self) -> list[FunctionDepth]:
-        """Every function, sorted by app and function, with the time since when it has been growing."""
+    async def depth(self, *, with_growth: bool = True) -> list[FunctionDepth]:
+        """Every function, sorted by app and function; `with_growth`, with the time since when it has been growing."""
         depths = await self._engine.depth()
+        if not with_growth:
+            return depths
         return _with_growth(depths, await self.history.growing(depths))
 
     async def depth_of(self, scope: Scope) -> list[FunctionDepth]:

@@ -89,7 +89,7 @@ class Counting:
         return near | {tab: counted(figure, exact=count.exact) for tab, figure in figures.items()}
 
     def _limit(self, verdict: Verdict) -> int:
-        return self._pages[verdict] * max(PAGE, self._examples.size.height)
+        return self._pages[verdict] * max(PAGE, self._examples.size.height - 1)
 
     def count(self, request: CancellationRequest | None) -> None:
         """Count another request, once the typing pauses; None: what is typed means nothing."""

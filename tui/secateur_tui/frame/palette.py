@@ -24,7 +24,7 @@ from secateur_tui.themes import toned
 _KEY_WIDTH = 12
 """Of the first column: the key of a command, and of anything else what it is."""
 _FOUND = "underline"
-_HIGHEST, _FRAME = 24, 5
+_HIGHEST, _FRAME = 24, 4
 """Lines of the palette at most, and those beside its entries. They stay as many while letters are typed."""
 _MOST = 500
 """Entries shown at once; whoever wants another types one more letter."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from textual import events
 from textual.content import Content
@@ -27,8 +28,7 @@ _FIXED_LINES = 2
 _FOUND_NOTHING = "nothing is called so"
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     """A row: of a function, or of an app or a queue, which is folded or not."""
 
     depth: FunctionDepth
@@ -56,6 +56,8 @@ class DepthTable(LineTable):
         self._marked: set[Scope] = set()
         self._depths: Sequence[FunctionDepth] = ()
         self._in_force: dict[Scope, InForce] = {}
+        self._scopes: dict[tuple[str, str], Scope] = {}
+        """Each function's, made once: with thousands of functions, that is a part of what a look costs."""
         self._folded: set[str | QueueKey] = set()
         self._trends = Trends()
         self._widest: dict[str, int] = {}
@@ -111,6 +113,11 @@ class DepthTable(LineTable):
         self.relist()
 
     @property
+    def flooding(self) -> FunctionDepth | None:
+        """The figures of the flood, if there is one."""
+        return self._flooding
+
+    @property
     def depth(self) -> FunctionDepth | None:
         """The figures of the row under the cursor."""
         return self._entries[self._cursor].depth if self._entries else None
@@ -137,7 +144,8 @@ class DepthTable(LineTable):
         """Show new figures."""
         self._depths = depths
         self._in_force = {each.scope: each for each in in_force}
-        self._marked &= {each.scope for each in depths}
+        if self._marked:
+            self._marked &= {each.scope for each in depths}
         self.relist()
 
     def remember(self, past: Sequence[Series]) -> None:
@@ -148,8 +156,8 @@ class DepthTable(LineTable):
     def relist(self) -> None:
         """Show the rows again, after a change of order, search, folding or size."""
         depths = self._depths
-        everything = depth_rows.total_of("", depths)
         branches = depth_rows.tree(depths, self.sort, self.find, backwards=self.backwards)
+        everything = depth_rows.total_of("", depths if self.find else [branch.total for branch in branches])
         if depths and not self.find:
             self._trends.see([*depths, *(branch.total for branch in branches)], everything.as_of)
         self._flooding = depth_rows.flood(depths)
@@ -179,7 +187,13 @@ class DepthTable(LineTable):
             folded = branch.total.app_id in self._folded and not self.find
             yield _Entry(branch.total, depth_rows.scope_of(branch.total), folded, inner)
             if not folded:
-                yield from (_Entry(each, each.scope, inner=inner) for each in branch.functions)
+                yield from (_Entry(each, self._scope_of(each), inner=inner) for each in branch.functions)
+
+    def _scope_of(self, depth: FunctionDepth) -> Scope:
+        key = depth.app_id, depth.function_id
+        if (scope := self._scopes.get(key)) is None:
+            scope = self._scopes[key] = depth.scope
+        return scope
 
     def _lay_out(self, everything: FunctionDepth) -> ToneLayout:
         """Whatever is found, each column is as wide as the totals over everything need it."""

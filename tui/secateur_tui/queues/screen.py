@@ -83,6 +83,7 @@ class QueuesScreen(PlaceScreen):
         self._table = DepthTable(session.queue.reader.queue_of, id="depth")
         self._detail = DepthDetail(session, id="detail-of-row")
         self._feed = Feed()
+        self._offered: set[tuple[str, str, bool]] = set()
         self._pause_label = ""
         self._of_queue = False
         self._status_lines = 0
@@ -125,7 +126,8 @@ class QueuesScreen(PlaceScreen):
                 table.show_depth(feed.depths, feed.activity.in_force)
             if is_first:
                 self._remember()
-            if _offered(feed) != _offered(self._feed):
+            if (offered := _offered(feed)) != self._offered:
+                self._offered = offered
                 self.call_later(self.refresh_bindings)
         self._feed = feed
         empty = feed.as_of is not None and not feed.depths
@@ -173,7 +175,7 @@ class QueuesScreen(PlaceScreen):
         """Let the detail be of the row under the cursor."""
         detail, table = self._detail, self._table
         if self.app.screen is self and self.app.app_focus and detail.display:
-            deepest = flood(self._feed.depths)
+            deepest = table.flooding
             is_worst = deepest is not None and scope_of(deepest) == table.scope
             detail.follow(table.scope, table.depth, is_worst=is_worst)
         else:
@@ -195,7 +197,7 @@ class QueuesScreen(PlaceScreen):
         detail.display = height >= _DETAIL_FROM_HEIGHT
         beside = _FRAME + self._status_lines + int(self.query_one("#aftermath").display)
         free = height - beside - self._table.full_height if self._feed.depths else 0
-        detail.styles.height = max(_detail_height(height), free)
+        detail.styles.height = max(7, height * 2 // 5 if height < 45 else height // 2, free)
         detail.set_class(width < _HOT_FROM_WIDTH, "-narrow")
 
     def _dim_if_stale(self) -> None:
@@ -383,11 +385,6 @@ class QueuesScreen(PlaceScreen):
     def _found(self) -> None:
         self.query_one("#find").display = bool(self.query_one("#find", Input).value)
         self._table.focus()
-
-
-def _detail_height(height: int) -> int:
-    """Lines of the detail at least, on a screen of so many."""
-    return max(7, height * 2 // 5 if height < 45 else height // 2)
 
 
 def _empty(first_run: str | None) -> str:

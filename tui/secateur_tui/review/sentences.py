@@ -274,8 +274,8 @@ class Facts:
     def _counted(self) -> Content:
         figures, count = self.figures, self.figures.newest
         if figures.found.why is not None:
-            basis = "not counted" if count is None else f"{self._basis(count)}; not counted again"
-            return toned((f"! {basis}: {one_line(figures.found.why)}; trying again", "warn"))
+            basis = "still not counted" if count is None else f"{self._basis(count)}; still not counted again"
+            return toned((f"! {basis}: {one_line(figures.found.why)}", "warn"))
         if figures.found.under_way and not (count is not None and count is figures.found.count and count.exact):
             return toned(*self._so_far(count))
         if count is None:

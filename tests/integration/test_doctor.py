@@ -205,7 +205,7 @@ async def test_the_tables_tell_every_column_and_constraint(embedded_url: str) ->
 async def test_lost_columns_and_constraints(embedded_url: str) -> None:
     await do(
         embedded_url,
-        "alter table secateur.runs drop constraint runs_check",
+        "alter table secateur.runs drop constraint runs_states",
         "alter table secateur.functions drop constraint functions_app_id_fkey",
         "alter table secateur.apps drop column paused_by",
         "alter table secateur.idle drop constraint idle_pkey",
@@ -216,7 +216,7 @@ async def test_lost_columns_and_constraints(embedded_url: str) -> None:
         "column paused_by of secateur.apps",
         "constraint functions_app_id_fkey of secateur.functions",
         "column set_at of secateur.budgets",
-        "constraint runs_check of secateur.runs",
+        "constraint runs_states of secateur.runs",
         "constraint idle_pkey of secateur.idle",
     ]
     await do(embedded_url, *(str(each.what_to_do).partition(": ")[2] for each in found))

@@ -209,7 +209,7 @@ async def test_a_numbered_file_to_come_goes_to_its_part(empty: Database) -> None
     # The queue's tables as they are now have its change already.
     steps = await install(empty, known)
     assert "9002_x.sql" not in steps.files
-    assert steps.noted == ["9002_x.sql"]
+    assert "9002_x.sql" in steps.noted
     assert (await install(empty, known)).is_complete
     assert (await inspect_installation(empty, known)).is_complete
 

@@ -1,3 +1,4 @@
+-- part: queue
 -- Each update of runs reads and prepares the table's checks anew: they took 8 % of the time of a claim of 16 with its completion. Two
 -- say the same as the four did, in half the words. Not validated: no row that was there is otherwise, and a look at all takes long.
 alter table secateur.runs

@@ -34,8 +34,7 @@ create table secateur.runs (
   -- No foreign key to functions: every enqueue would share-lock the same row, and only enqueue inserts.
   function_id text not null,
   event jsonb not null,
-  status text not null default 'queued'
-    check (status in ('queued', 'scheduled', 'running', 'completed', 'failed', 'cancelled')),
+  status text not null default 'queued',
   -- Larger is claimed first.
   priority integer not null default 0,
   -- Claims so far.
@@ -82,12 +81,16 @@ create table secateur.runs (
   -- The app comes last in the keys of what is looked up by many ids at once. Were it first, all that an app has would look like few rows to a
   -- planner whose statistics are older than the flood: it would read them instead, and lock them in their order, not in that of the ids.
   primary key (id, app_id),
-  constraint runs_check check (status <> 'running' or (claim_token is not null and lease_expires_at is not null)),
-  constraint runs_check1 check ((status in ('completed', 'failed', 'cancelled')) = (finished_at is not null)),
+  -- Each update reads the checks anew, so they are short: a claim is one, and so is a completion.
+  constraint runs_states check (
+    case when finished_at is null
+         then status in ('queued', 'scheduled') or status = 'running' and claim_token is not null and lease_expires_at is not null
+         else status in ('completed', 'failed', 'cancelled') end
+  ),
+  -- Without a schedule, `least` and `greatest` are of the start alone.
   constraint runs_times check (
-    started_at between timestamptz '0001-01-01 00:00:00+00' and timestamptz '9999-12-31 23:59:59.999998+00'
-    and (scheduled_for is null
-         or scheduled_for between timestamptz '0001-01-01 00:00:00+00' and timestamptz '9999-12-31 23:59:59.999998+00')
+    least(started_at, scheduled_for) >= timestamptz '0001-01-01 00:00:00+00'
+    and greatest(started_at, scheduled_for) <= timestamptz '9999-12-31 23:59:59.999998+00'
   )
 ) with (
   -- Every claim, complete and cancel rewrites status, so no update is HOT; room in the page buys nothing.

@@ -186,7 +186,7 @@ def _part(depth: int, part: Part) -> dict[str, Any]:
     return {"depth": depth, "part": one_line(part.text), "value": one_line(part.outcome)}
 
 
-class Server(MCPServer[Any]):
+class ToolServer(MCPServer[Any]):
     """Takes arguments exactly as they are given.
 
     The library ignores those that a tool does not have, and reads the text `null` as nothing. Then a filter could lose
@@ -242,4 +242,4 @@ def create_server(tools: Tools) -> MCPServer[Any]:
         *(tools.depth, tools.suggest, tools.preview, tools.explain, tools.history, tools.why),
     )
     proposing = Tool.from_function(tools.propose_cancellation, annotations=PROPOSES)
-    return Server([*(Tool.from_function(each, annotations=LOOKS) for each in looking), proposing])
+    return ToolServer([*(Tool.from_function(each, annotations=LOOKS) for each in looking), proposing])

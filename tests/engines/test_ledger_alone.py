@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 
 import asyncpg
+import httpx
 import pytest
 from beds.oban import Oban
 from beds.procrastinate import Procrastinate
+from beds.river import River
 from layers import queue_of
 from test_entrances_of_others import cli
 
-from secateur.engines.loading import find_queues
+from secateur.api import create_api
+from secateur.engines.loading import find_queues, open_engine
+from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 
 pytestmark = [
@@ -105,3 +109,40 @@ async def test_a_ledger_for_two_queues(empty_database_url: str) -> None:
     # What concerns no app is told with each queue, as there is no own one; but not the installs for other ones.
     assert "create_token" in said
     assert "procrastinate" not in said
+
+
+@pytest.mark.skipif(River.missing is not None, reason=str(River.missing))
+async def test_a_version_that_is_not_known_is_never_written_to(empty_database_url: str) -> None:
+    """Whoever would write is told why nobody does, at every entrance."""
+    url = empty_database_url
+    bed = River(url)
+    await bed.install()
+    await bed.enqueue([{"number": number} for number in range(4)])
+    of = ("--engine", "river")
+    cli(url, "install", *of)
+    connection = await asyncpg.connect(url)
+    await connection.execute("insert into river_migration (line, version) values ('main', 99)")
+    before = await connection.fetch("select * from river_job order by id")
+    why = "river can be watched and filtered, not written to: migration 99 is not known to secateur"
+    for command in (
+        ("cancel", "--app", "default", "--yes"),
+        ("cancel-run", "1", "--yes"),
+        ("restore-run", "1"),
+        ("propose", "--app", "default"),
+        ("undo", "8f14e45f-ceea-467f-9a36-dd4a2c6f1b7e", "--yes"),
+    ):
+        assert why in cli(url, *command, *of, code=2)
+    assert why in cli(url, "install", *of, code=1)
+    assert "migration 99 is not known to secateur" in cli(url, "gate", "install", *of, code=1)
+    [told] = [each for each in json.loads(cli(url, "engines", "--json")) if each["name"] == "river"]
+    assert {name for name, can in told["capabilities"].items() if can} == {"watch", "filter"}
+    assert json.loads(cli(url, "preview", "--app", "default", *of, "--json"))["matched"] == 4
+    async with Database.connect(url) as database:
+        queue = OpenQueue.over(await open_engine(database, name="river"))
+        transport = httpx.ASGITransport(create_api(queue, author="server"))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8484") as client:
+            for path, body in (("cancellations", {"app_id": "default"}), ("runs/1/cancel", {})):
+                answer = await client.post(f"/v1/{path}", json=body)
+                assert (answer.status_code, why in answer.json()["error"]) == (409, True)
+    assert await connection.fetch("select * from river_job order by id") == before
+    await connection.close()

@@ -14,6 +14,8 @@ from layers import queue_of
 from test_entrances_of_others import cli
 
 from secateur.api import create_api
+from secateur.cli.commands.completion_names import names
+from secateur.cli.completing import NameQuestion
 from secateur.engines.loading import find_queues, open_engine
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
@@ -50,12 +52,16 @@ async def queues(url: str) -> list[str]:
 
 async def test_an_install_for_another_queue(empty_database_url: str) -> None:
     url = empty_database_url
+    await Procrastinate(url).enqueue([{"number": 1}])
     said = cli(url, "install", "--check", *OF, code=1)
     assert said.count("--engine procrastinate") == 1
     assert json.loads(cli(url, "install", *OF, "--json"))["new"]
     assert await tables(url) >= {"cancellations", "audit", "preimages", "proposals", "api_tokens", "alert_episodes"}
     assert await tables(url) & OF_QUEUE == set()
     assert "is up to date for procrastinate" in cli(url, "install", "--check", *OF)
+    cli(url, "cancel", "--app", "default", "--function", "sync", "--yes")
+    assert [each.value for each in await names(url, NameQuestion("APP", "", {}))] == ["default"]
+    assert [each.value for each in await names(url, NameQuestion("FUNCTION", "", {"app": "default"}))] == ["sync"]
     # secateur's own queue is missing, for whoever wants it.
     assert "queue.sql" in json.loads(cli(url, "install", "--check", "--json", code=1))["to_apply"]
     assert "queue.sql" in cli(url, "install", "--check", "--queue", *OF, code=1)

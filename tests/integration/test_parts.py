@@ -176,6 +176,10 @@ async def test_what_is_there_is_upgraded_and_nothing_is_added(empty: Database) -
     await install(empty, parts=LEDGER)
     await empty.execute("update secateur.migrations set checksum = '' where name = 'committing.sql'")
     assert "committing.sql" in (await inspect_installation(empty)).files
+    with pytest.raises(NotInstalled, match="older than this program: run `secateur install --engine NAME`"):
+        await check_installed(empty)
+    with pytest.raises(NotInstalled, match="not its own queue: run `secateur install`"):
+        await check_installed(empty, part=Part.QUEUE)
     steps = await install(empty, parts=LEDGER)
     assert {"committing.sql", "rights.sql"} <= set(steps.files)
     assert set(steps.files).isdisjoint({path.rpartition("/")[2] for path in OF_THE_QUEUE})

@@ -18,6 +18,22 @@ select distinct known.function_id as value, known.app_id as description
  order by value
  limit 200
 
+-- name: apps_of_others
+-- Where there is only the ledger for other engines' queues: the apps in it, by the names that they have where there is one such queue.
+select distinct case when (select count(*) from secateur.installations) = 1
+                     then substr(known.app_id, length(known.installation) + 2) else known.app_id end as value,
+       '' as description
+  from secateur.functions as known
+ order by value
+ limit 200
+
+-- name: functions_of_others
+select distinct known.function_id as value, known.app_id as description
+  from secateur.functions as known
+ where $1::text is null or $1 in (known.app_id, substr(known.app_id, length(known.installation) + 2))
+ order by value
+ limit 200
+
 -- name: cancellations
 select rule.id::text as value,
        concat_ws(' ', rule.state, rule.app_id, rule.function_id, coalesce(rule.request ->> 'if', '')) as description

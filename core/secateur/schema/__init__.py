@@ -161,14 +161,15 @@ async def check_installed(
     await _require_schema(database)
     _refuse_dangers(await database.fetch(_statements()["dangers"], repeatable=True), database.description)
     applied = _by_name(await database.fetch(_statements()["applied"], repeatable=True))
-    if find_missing(migrations, applied, database.description).to_apply:
-        raise NotInstalled(
-            f"the secateur schema of {database.description} is older than this program: run `{upgrading(applied)}`"
-        )
-    if part not in parts_of(applied):
+    missing = find_missing(migrations, applied, database.description)
+    if applied and part not in parts_of(applied):
         raise NotInstalled(
             f"{database.description} has secateur's ledger for other queues, and not its own queue: "
             f"run `{command_line('install')}`"
+        )
+    if missing.to_apply:
+        raise NotInstalled(
+            f"the secateur schema of {database.description} is older than this program: run `{upgrading(applied)}`"
         )
     return max((each.program for each in applied.values()), key=version_of)
 

@@ -11,6 +11,7 @@ from secateur.postgres.statements import Statements
 _SQL = Statements.load("secateur.cli", "completing.sql")
 
 _STATEMENTS = {"APP": "apps", "FUNCTION": "functions", "ID": "cancellations", "RUN": "runs"}
+_OF_OTHERS = {"apps", "functions"}
 
 
 async def names(url: str | None, asked: NameQuestion) -> list[Candidate]:
@@ -24,7 +25,13 @@ async def names(url: str | None, asked: NameQuestion) -> list[Candidate]:
             rows = await connection.fetch(_SQL["installations"])
             return [Candidate("native"), *(Candidate(row["name"]) for row in rows), *map(Candidate, engine_files())]
         values = [asked.given.get("app")] if asked.what == "FUNCTION" else []
-        rows = await connection.fetch(_SQL[_STATEMENTS[asked.what]], *values)
+        name = _STATEMENTS[asked.what]
+        try:
+            rows = await connection.fetch(_SQL[name], *values)
+        except asyncpg.UndefinedTableError:  # secateur's own queue is not there
+            if name not in _OF_OTHERS:
+                raise
+            rows = await connection.fetch(_SQL[f"{name}_of_others"], *values)
         return [Candidate(row["value"], row["description"]) for row in rows]
     finally:
         connection.terminate()

@@ -17,6 +17,8 @@ from secateur.instants import EARLIEST, LATEST
 LONGEST_NAME = 200
 """The most characters of the name of an app, a function, an event, a worker or an author."""
 LONGEST_KEY = 500
+KEY_FORM = "must be 1 to 200 printable ASCII characters without spaces"
+"""What is asked of a key that somebody types or sends over HTTP."""
 LONGEST_REASON = 2000
 INT_MIN, INT_MAX = -(2**31), 2**31 - 1
 """The range of Postgres's `integer`: priorities, limits."""

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -118,9 +119,54 @@ async def test_pages(client: httpx.AsyncClient) -> None:
     link = (await client.get("/v1/cancellations", params={"limit": 2})).headers["link"]
     assert re.fullmatch(rf'</v1/cancellations\?limit=2&before={first[-1]}>; rel="next"', link)
     assert "link" not in (await client.get("/v1/cancellations", params=params)).headers
-    for wrong in ({"limit": "0"}, {"limit": "1001"}, {"limit": "x"}, {"before": "x"}):
-        (detail,) = failure_of(await client.get("/v1/cancellations", params=wrong), 400).details
-        assert [detail.field] == list(wrong)
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "message"),
+    [
+        ("cancellations", {"limit": "0"}, "must be at least 1"),
+        ("cancellations", {"limit": "1001"}, "must be at most 1,000"),
+        ("cancellations", {"limit": "9" * 30}, "must be at most 1,000"),
+        ("cancellations", {"limit": "x"}, "must be a whole number"),
+        ("cancellations", {"before": "x"}, "must be a UUID"),
+        ("cancellations", {"app_id": ""}, "must not be empty"),
+        ("cancellations", {"app_id": "a" * 300}, "is longer than 200 characters"),
+        ("proposals", {"all": "perhaps"}, "must be true or false"),
+    ],
+)
+async def test_a_wrong_parameter_is_named_in_plain_words(
+    client: httpx.AsyncClient, path: str, params: dict[str, str], message: str
+) -> None:
+    (detail,) = failure_of(await client.get(f"/v1/{path}", params=params), 400).details
+    assert ([detail.field], detail.message) == (list(params), message)
+
+
+async def test_what_is_missing_or_no_key_is_named_in_plain_words(client: httpx.AsyncClient) -> None:
+    (detail,) = failure_of(await client.get("/v1/runs"), 400).details
+    assert (detail.field, detail.message) == ("app_id", "is required")
+    for key in ("two words", "\xe9"):
+        headers = {"Idempotency-Key": key.encode()}
+        (detail,) = failure_of(await client.post("/v1/cancellations", json=FLOOD, headers=headers), 400).details
+        assert (detail.field, detail.message) == (
+            "Idempotency-Key",
+            "must be 1 to 200 printable ASCII characters without spaces",
+        )
+    assert data_of(await client.get("/v1/cancellations")) == []
+
+
+async def test_the_operations_guide_lists_every_status_of_a_failure(client: httpx.AsyncClient) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    answers = [status for path in paths.values() for method in path.values() for status in method["responses"]]
+    guide = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    listed = set(re.findall(r"^\| (\d{3}) \|", guide, re.MULTILINE))
+    assert {status for status in answers if status[0] in "45"} <= listed
+
+
+async def test_an_unknown_path_says_where_the_paths_are(client: httpx.AsyncClient) -> None:
+    answered = await client.get("/v1/cancelations")
+    assert (
+        answered.json()["error"] == "there is no resource at /v1/cancelations; /openapi.json lists those that there are"
+    )
 
 
 async def test_a_list_of_cancellations_is_filtered(client: httpx.AsyncClient) -> None:

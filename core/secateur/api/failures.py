@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,6 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from secateur.api.answers import Detail, Failure
+from secateur.bounds import KEY_FORM
 from secateur.errors import (
     Busy,
     Conflict,
@@ -113,7 +115,7 @@ async def _not_routed(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
-            message = f"there is no resource at {request.url.path}"
+            message = f"there is no resource at {request.url.path}; /openapi.json lists those that there are"
         case _:
             message = error.detail
     return failure(error.status_code, message, headers=error.headers)
@@ -122,12 +124,33 @@ async def _not_routed(request: Request, error: Exception) -> JSONResponse:
 async def _not_valid(request: Request, error: Exception) -> JSONResponse:
     """Errors in the path, query and headers; the request model itself reads the body."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for these
-    details = [
-        Detail(field=str(problem["loc"][-1]), message=_uncapitalised(problem["msg"])) for problem in error.errors()
-    ]
+    details = [Detail(field=str(problem["loc"][-1]), message=_in_words(problem)) for problem in error.errors()]
     message = "; ".join(f"{detail.field}: {detail.message}" for detail in details)
     return failure(HTTPStatus.BAD_REQUEST, message, details)
 
 
-def _uncapitalised(text: str) -> str:
-    return text[:1].lower() + text[1:]
+def _in_words(problem: Mapping[str, Any]) -> str:
+    """Pydantic's error about a parameter or a header, reworded if only a programmer would understand it."""
+    bound = problem.get("ctx", {})
+    match problem["type"]:
+        case "missing":
+            return "is required"
+        case "string_pattern_mismatch":
+            return KEY_FORM
+        case "string_too_short":
+            return "must not be empty"
+        case "string_too_long":
+            return f"is longer than {bound['max_length']} characters"
+        case "greater_than_equal":
+            return f"must be at least {bound['ge']:,}"
+        case "less_than_equal":
+            return f"must be at most {bound['le']:,}"
+        case "int_parsing" | "int_parsing_size":
+            return "must be a whole number"
+        case "bool_parsing":
+            return "must be true or false"
+        case "uuid_parsing":
+            return "must be a UUID"
+        case _:
+            text = str(problem["msg"])
+            return text[:1].lower() + text[1:]

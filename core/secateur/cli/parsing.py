@@ -10,7 +10,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from secateur.bounds import INT_MAX, INT_MIN
+from secateur.bounds import INT_MAX, INT_MIN, KEY_FORM
 from secateur.encodings import problem_of_encoding
 from secateur.errors import UsageError
 from secateur.times import UNITS
@@ -68,7 +68,7 @@ class Parser(argparse.ArgumentParser):
 
 def key(text: str) -> str:
     if not re.fullmatch(r"[!-~]{1,200}", text):
-        raise argparse.ArgumentTypeError("must be 1 to 200 printable ASCII characters without spaces")
+        raise argparse.ArgumentTypeError(KEY_FORM)
     return text
 
 

@@ -52,6 +52,13 @@ class Parser(argparse.ArgumentParser):
             return self._get_value(action, "--")
         return super()._get_values(action, arg_strings)
 
+    def parse_known_args(self, *given: Any, **options: Any) -> Any:
+        """Refuse unknown arguments here, where the command is known whose help lists those that there are."""
+        parsed, unknown = super().parse_known_args(*given, **options)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
+
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         """Print the help or the version; argparse itself would ignore a failed write."""
         (file or sys.stdout).write(message)

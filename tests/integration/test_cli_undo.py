@@ -58,6 +58,7 @@ class TestUndo:
         assert lines[0].startswith("Undo the cancellation of billing / vendor-syncs, committed by nadia, 20")
         assert f"  if {CULPRIT}" in lines
         assert f"  back as before  {ACME - 1} runs that waited" in lines
+        assert "  goes over       what another cancellation matches too, to that one" in lines
         assert lines[-2:] == [
             "Undone: it no longer matches anything, and its runs are coming back.",
             f"{ACME - 1} runs restored, 0 not.",

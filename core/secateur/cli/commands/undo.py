@@ -119,6 +119,7 @@ def _prospect(cancellation: Cancellation, zone: tzinfo, *, requeue: bool) -> lis
         pairs.append(("goes on", f"{runs(cancellation.stopping)}, asked to stop and still running"))
     if cancellation.pruned:
         pairs.append(("not kept", f"{runs(cancellation.pruned)}, deleted since"))
+    pairs.append(("goes over", "what another cancellation matches too, to that one"))
     if cancellation.undo_until is not None:
         pairs.append(("possible until", instant(cancellation.undo_until, zone)))
     return [*lines, *(f"  {each}" for each in fields(pairs))]

@@ -60,6 +60,16 @@ async def test_it_tells_what_was_cancelled_by_whom_and_what_came_back(queue: Que
     assert "undone by jun" in after
 
 
+async def test_what_others_did_meanwhile_says_to_what(queue: Queue) -> None:
+    await queue.enqueue("billing", "sync*s", {"data": {}})
+    done = await queue.cancel({"app_id": "billing", "function_id": "sync*s"}, author="nadia", wait=True)
+    other = await queue.cancel({"app_id": "billing", "if": "false"}, author="jun", wait=True)
+    await queue.pause("billing", "sync*s", author="ida")
+    told = await story(queue, done.id)
+    assert f"| commit by jun, of the whole app ({other.id}) |" in told
+    assert "| pause by ida, of sync\\*s |" in told
+
+
 async def test_of_an_expression_with_a_fence_the_fence_is_longer(queue: Queue) -> None:
     await queue.enqueue("billing", "syncs", {"data": {"t": "x"}})
     done = await queue.cancel(

@@ -19,7 +19,7 @@ from secateur.looking.aftermath import still_arriving
 from secateur.looking.depth import NEGLIGIBLE
 from secateur.looking.history import Series
 from secateur.looking.reader import Reader
-from secateur.samples import RANGES
+from secateur.samples import RANGES, Mark
 from secateur.states import Kind
 from secateur.words.charts import chart
 from secateur.words.figures import number, rate
@@ -134,17 +134,20 @@ def _counts(cancellation: Cancellation, arriving: float | None, left: Sequence[U
     return [*lines, ""]
 
 
+def _besides(mark: Mark) -> str:
+    """What somebody did to the queue meanwhile, and to which part of it."""
+    where = "the whole app" if mark.function_id is None else one_line(mark.function_id)
+    which = "" if mark.cancellation_id is None else f" ({mark.cancellation_id})"
+    return f"{mark.action} by {one_line(mark.author or 'nobody named')}, of {where}{which}"
+
+
 def _timeline(cancellation: Cancellation, series: Series | None) -> list[str]:
     events = [(moment, what) for moment, what in timeline(cancellation)]
     if series is not None:
         if series.growing_since is not None:
             events.append((series.growing_since, "the backlog began to grow; it still does"))
         own = str(cancellation.id)
-        events += [
-            (mark.at, f"{mark.action} by {one_line(mark.author or 'nobody named')}")
-            for mark in series.marks
-            if mark.cancellation_id != own
-        ]
+        events += [(mark.at, _besides(mark)) for mark in series.marks if mark.cancellation_id != own]
         events += [
             (gap.since, f"nothing is known until {_second(gap.until)}: no console, worker or server was running")
             for gap in series.gaps

@@ -46,8 +46,7 @@ FRESH_SECONDS = 0.5
 
 HELD_SECONDS = 0.12
 """A key that is held repeats itself within this time. So the commit waits that long for another enter: a keyboard may
-take longer than `FRESH_SECONDS` until it repeats a key, and a connection may stall meanwhile.
-"""
+take longer than `FRESH_SECONDS` until it repeats a key, and a connection may stall meanwhile."""
 
 _WIDEST = 96
 """Cells of a line, at most."""

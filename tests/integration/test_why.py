@@ -309,9 +309,9 @@ async def test_the_same_at_every_entrance(queue: Queue, here: Here, database_url
     done = await run_here("run", str(run))
     for expected in (said, "acme_inc", "queued", "cancelled", "cancellation"):
         assert expected in done.out
-    done = await run_here("why", "17")
-    assert (done.code, done.err) == (2, done.err)
-    assert "run_id: must be a UUID" in done.err
+    for command in (["why"], ["run"], ["cancel-run", "--yes"], ["restore-run"]):
+        done = await run_here(*command, "17")
+        assert (done.code, done.err) == (2, "secateur: '17' is not a run's id; `secateur runs --app APP` lists runs\n")
     done = await run_here("run", str(uuid4()))
     assert done.code == 1
     assert "there is no run" in done.err

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 from secateur.cli.opening import Place
 from secateur.engines.loading import problem_of_run_id
-from secateur.errors import UsageError
+from secateur.errors import RequestError, UsageError
 from secateur.words.shell import command_line
 
 
@@ -27,8 +29,23 @@ def require_any_id(place: Place, text: str) -> None:
 def read_run_id(place: Place, text: str) -> str:
     """A run's id, in the engine's own format. Raises `UsageError`."""
     if not _can_be_a_run(place, text):
-        raise UsageError(f"{text!r} is not a run's id; {_listing_runs()}")
+        raise _no_run_id(text)
     return text
+
+
+@contextmanager
+def naming_run(text: str) -> Iterator[None]:
+    """Raise `UsageError` for an id that only the open queue knows to be none, as `read_run_id` does for the others."""
+    try:
+        yield
+    except RequestError as error:
+        if [problem.field for problem in error.problems] != ["run_id"]:
+            raise
+        raise _no_run_id(text) from error
+
+
+def _no_run_id(text: str) -> UsageError:
+    return UsageError(f"{text!r} is not a run's id; {_listing_runs()}")
 
 
 def _listing_runs() -> str:

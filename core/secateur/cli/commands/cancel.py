@@ -13,7 +13,7 @@ from uuid import uuid4
 from secateur.backoff import persist
 from secateur.cli.asking import answer, consents, require_a_terminal
 from secateur.cli.describing import Reach, follow, outcome, pending, review, run_in_words
-from secateur.cli.identifying import read_id, read_run_id
+from secateur.cli.identifying import naming_run, read_id, read_run_id
 from secateur.cli.opening import CommandSession, find_place, open_session
 from secateur.cli.output import done, json_line, line, notice, write
 from secateur.cli.proposed import proposed_lines
@@ -159,7 +159,8 @@ async def cancel_run(arguments: argparse.Namespace) -> int:
     if not arguments.yes:
         require_a_terminal(_ADD_YES)
     async with open_session(place) as session:
-        run = await session.queue.reader.run(run_id)
+        with naming_run(run_id):
+            run = await session.queue.reader.run(run_id)
         if not arguments.yes:
             notice(run_in_words(run))
             if not consents("Cancel this run?"):

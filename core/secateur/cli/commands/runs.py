@@ -8,7 +8,7 @@ from datetime import datetime, tzinfo
 
 from secateur.cli.commands.past import clock
 from secateur.cli.describing import run_lines
-from secateur.cli.identifying import read_run_id
+from secateur.cli.identifying import naming_run, read_run_id
 from secateur.cli.opening import find_place, open_session
 from secateur.cli.output import BOLD, json_line, line, notice, styled, table, terminal_width, write
 from secateur.cli.requesting import read_span
@@ -107,7 +107,8 @@ async def run(arguments: argparse.Namespace) -> int:
     run_id = read_run_id(place, arguments.run)
     async with open_session(place) as session:
         reader = session.queue.reader
-        found = await reader.run(run_id)
+        with naming_run(run_id):
+            found = await reader.run(run_id)
         why = await reader.why(run_id) if reader.can_tell_why and not arguments.json else None
         now = await reader.clock()
     if arguments.json:
@@ -142,7 +143,8 @@ async def why(arguments: argparse.Namespace) -> int:
     place = find_place(arguments)
     run_id = read_run_id(place, arguments.run)
     async with open_session(place) as session:
-        found = await session.queue.reader.why(run_id)
+        with naming_run(run_id):
+            found = await session.queue.reader.why(run_id)
     if arguments.json:
         json_line(why_form(found).as_json())
         return 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from secateur.cli.asking import consents, require_a_terminal
 from secateur.cli.describing import follow, instant, scope_in_words
-from secateur.cli.identifying import read_id, read_run_id
+from secateur.cli.identifying import naming_run, read_id, read_run_id
 from secateur.cli.opening import CommandSession, find_place, open_session
 from secateur.cli.output import done, fields, json_line, line, notice, write
 from secateur.cli.waiting import wait_for
@@ -68,12 +68,13 @@ async def restore_run(arguments: argparse.Namespace) -> int:
     place = find_place(arguments, writes=True)
     run_id = read_run_id(place, arguments.run)
     async with open_session(place) as session:
-        undone = await session.queue.cancellations.restore_run(
-            run_id,
-            author=place.settings.author_name,
-            source="cli",
-            requeue_stopped=arguments.requeue_stopped,
-        )
+        with naming_run(run_id):
+            undone = await session.queue.cancellations.restore_run(
+                run_id,
+                author=place.settings.author_name,
+                source="cli",
+                requeue_stopped=arguments.requeue_stopped,
+            )
         done.append(f"the cancellation of run {run_id} is undone{follow(undone.id)}")
         left = await _left(session, undone)
     if arguments.json:

@@ -82,7 +82,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
             app = ConsoleApp(session, theme=theme, themes=themes, contexts=contexts)
             async with app.run_test(size=size, notifications=True) as pilot:
                 console = Console(app, pilot, database)
-                await console.until(lambda: app.feed.as_of is not None or app.feed.problem is not None)
+                await console.until(lambda: app.looks >= 2 or app.feed.problem is not None)
                 yield console
 
     return console

@@ -76,6 +76,8 @@ class LiveApp(TerminalApp):
         super().__init__(theme=theme, themes=themes, ascii_only=ascii_only)
         self.session = session
         self._takes_part = self._is_begun = False
+        self.looks = 0
+        """How often it has looked at the depth: the second time also since when queues grow."""
         self._arriving: float | None = None
         """How many runs a second still match the newest cancellation and are not cancelled; None if nobody looked."""
         self.proposals: Sequence[ProposedCancellation] = ()
@@ -142,6 +144,7 @@ class LiveApp(TerminalApp):
             else:
                 taken, aftermath = time.monotonic(), self.feed.aftermath
                 self.feed = Feed(tuple(depths), as_of, taken, activity, every, aftermath=aftermath)
+            self.looks += 1
             if not self._is_begun:
                 self._is_begun = True
                 self.call_after_refresh(self._go_on)

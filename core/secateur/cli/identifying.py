@@ -14,8 +14,17 @@ from secateur.words.shell import command_line
 
 def read_id(text: str) -> UUID:
     """A cancellation's id. Raises `UsageError`."""
+    return _listed(text, "a cancellation", "history")
+
+
+def read_proposal_id(text: str) -> UUID:
+    """Raises `UsageError`."""
+    return _listed(text, "a proposal", "proposals")
+
+
+def _listed(text: str, what: str, listing: str) -> UUID:
     if (found := read_uuid(text)) is None:
-        raise UsageError(f"{text!r} is not a cancellation's id; `{command_line('history')}` lists them")
+        raise UsageError(f"{text!r} is not {what}'s id; `{command_line(listing)}` lists them")
     return found
 
 

@@ -7,7 +7,7 @@ import argparse
 from secateur.cli.asking import require_a_terminal
 from secateur.cli.commands.cancel import agreed, committed_lines, exit_code, look
 from secateur.cli.describing import follow, pending
-from secateur.cli.identifying import read_id
+from secateur.cli.identifying import read_proposal_id
 from secateur.cli.opening import find_place, open_session
 from secateur.cli.output import done, json_line, line, notice, table, write
 from secateur.cli.proposed import proposal_lines, proposal_table, proposed_lines
@@ -45,9 +45,10 @@ async def propose(arguments: argparse.Namespace) -> int:
 
 async def proposals(arguments: argparse.Namespace) -> int:
     place = find_place(arguments)
+    proposal_id = None if arguments.id is None else read_proposal_id(arguments.id)
     async with open_session(place) as session:
-        if arguments.id is not None:
-            found = [await session.proposals.get(read_id(arguments.id))]
+        if proposal_id is not None:
+            found = [await session.proposals.get(proposal_id)]
         else:
             found = list(await session.proposals.newest(only_open=not arguments.all, limit=arguments.limit))
     zone = place.settings.zone
@@ -65,7 +66,7 @@ async def proposals(arguments: argparse.Namespace) -> int:
 
 async def approve(arguments: argparse.Namespace) -> int:
     place = find_place(arguments, writes=True)
-    proposal_id = read_id(arguments.id)
+    proposal_id = read_proposal_id(arguments.id)
     if not arguments.yes:
         require_a_terminal("add --yes to approve it without being asked")
     async with open_session(place) as session:
@@ -97,11 +98,12 @@ async def approve(arguments: argparse.Namespace) -> int:
 
 async def reject(arguments: argparse.Namespace) -> int:
     place = find_place(arguments, writes=True)
+    proposal_id = read_proposal_id(arguments.id)
     async with open_session(place) as session:
         await session.proposals.reject(
-            read_id(arguments.id), author=place.settings.author_name, source="cli", reason=arguments.reason
+            proposal_id, author=place.settings.author_name, source="cli", reason=arguments.reason
         )
-        rejected = await session.proposals.get(read_id(arguments.id))
+        rejected = await session.proposals.get(proposal_id)
     done.append(f"proposal {rejected.id} is rejected")
     if arguments.json:
         json_line(proposal_form(rejected).as_json())

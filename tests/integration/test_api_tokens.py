@@ -16,7 +16,7 @@ from api_client import FLOOD, data_of, failure_of, running_api
 from command_line import Here
 from roles import url_of
 
-from secateur.api.attempts import MOST_FAILURES, WINDOW_SECONDS, Attempts
+from secateur.api.attempts import MOST_FAILURES, WINDOW_SECONDS, TokenAttempts
 from secateur.api.background import Background
 from secateur.errors import Conflict, NotFound, PermissionDenied, ReadOnly, RequestError, Unreachable
 from secateur.postgres.database import Database
@@ -225,7 +225,7 @@ async def test_failures_are_limited_for_each_address(flooded: Database) -> None:
 
 def test_attempts_are_counted_in_bounded_memory() -> None:
     now = 0.0
-    attempts = Attempts(lambda: now)
+    attempts = TokenAttempts(lambda: now)
     for number in range(MOST_FAILURES):
         assert attempts.wait("2001:db8::1") == 0
         assert attempts.fail(f"2001:db8::{number}") is (number == MOST_FAILURES - 1)

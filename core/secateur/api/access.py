@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from secateur.api.attempts import Attempts
+from secateur.api.attempts import TokenAttempts
 from secateur.api.failures import failure, failure_of
 from secateur.api.guard import READING, why_ambiguous, why_foreign
 from secateur.errors import SecateurError
@@ -57,7 +57,7 @@ class Access:
         self._app = app
         self._tokens = tokens
         self._is_exposed = is_exposed
-        self._attempts = Attempts()
+        self._attempts = TokenAttempts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -15,7 +15,7 @@ MOST_ADDRESSES = 10_000
 MOST_GOOD = 1000
 
 
-class Attempts:
+class TokenAttempts:
     """Times are in seconds, by `clock`."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

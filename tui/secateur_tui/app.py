@@ -370,7 +370,7 @@ class ConsoleApp(LiveApp):
             return False
         if action in ("filter", "runs") and not self._has_filter:
             return False
-        if action == "history" and not self.session.queue.cancellations.can_cancel:
+        if action == "history" and not self.session.queue.cancellations.has_ledger:
             return False
         return allowed("console", action, read_only=self.session.read_only)
 

@@ -109,7 +109,7 @@ class LiveApp(TerminalApp):
     async def _follow_proposals(self) -> None:
         """Tells of each new proposal, once."""
         session, known = self.session, set[UUID]()
-        while session.queue.cancellations.can_cancel:
+        while session.queue.cancellations.has_ledger:
             with suppress(SecateurError):
                 self.proposals = await session.ask(session.proposals.newest())
                 if new := {each.id for each in self.proposals} - known:

@@ -169,7 +169,9 @@ def _queue(each: ListedQueue) -> Finding:
     said = f"{each.name} {each.version}, {_counted(each)}, gate {each.gate}"
     missing: Sequence[str] = [one_line(text) for text in each.missing]
     if each.gate == GateState.STALE:
-        command = command_line("gate", "install", flags=[("--engine", each.name)])
+        # For a version that is not known no gate can be made.
+        what = "install" if each.capabilities.cancel else "remove"
+        command = command_line("gate", what, flags=[("--engine", each.name)])
         return Finding("engines", Severity.ERROR, f"{said}: {'; '.join(missing)}", command, details)
     if not each.capabilities.watch:
         return Finding(

@@ -114,7 +114,7 @@ class Source(Protocol):
     to_cancel: str | None = None
     """The command after which runs could be cancelled, where they cannot yet; None where nothing is to be done."""
     only_watched: str | None = None
-    """That and why nothing is written to it, such as an unknown version; else None."""
+    """That and why nothing is written to it, such as an unknown version; else None. It may have a ledger even so."""
 
     @property
     def words(self) -> QueueWords:

@@ -57,7 +57,7 @@ async def _listed(found: FoundQueue) -> ListedQueue:
         missing.append(f"it cannot be read: {error}")
     if isinstance(source, ForeignSource):
         missing += source.unseen
-    cancels = isinstance(source, Cancelling) and found.supported
+    cancels = isinstance(source, Cancelling) and source.only_watched is None
     if not found.supported:
         missing.append(f"{found.version} is not known to secateur: it is watched and filtered, never written to")
     elif not cancels and source.to_cancel is not None:

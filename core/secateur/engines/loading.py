@@ -109,11 +109,12 @@ async def _queues_of_others(
     found: list[FoundQueue] = []
     installed = await installed_queues(database)
     for each in others:
-        writes = each.name in installed and each.can_cancel
+        known = installed.get(each.name)
         made = (
-            foreign_engine(database, replica, each, gated=installed[each.name].gated)
-            if writes
-            else ForeignSource(database, replica, each)
+            ForeignSource(database, replica, each)
+            if known is None
+            # Its records are in secateur's tables: they stay, whatever has become of the engine.
+            else foreign_engine(database, replica, each, gated=known.gated and each.can_cancel)
         )
         found.append(FoundQueue(made, each.file.engine, each.schema, each.version, each.supported))
     return found

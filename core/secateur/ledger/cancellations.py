@@ -45,8 +45,13 @@ class Cancellations:
         return self.engine.ledger
 
     @property
-    def can_cancel(self) -> bool:
+    def has_ledger(self) -> bool:
+        """Whether there are records of cancellations to be read."""
         return isinstance(self.engine, Cancelling)
+
+    @property
+    def can_cancel(self) -> bool:
+        return self.has_ledger and self.engine.only_watched is None
 
     @property
     def can_retry(self) -> bool:
@@ -72,7 +77,7 @@ class Cancellations:
 
     async def only_reads(self) -> str | None:
         """Why nothing can be committed from here, such as `role viewer`; None if that is possible, or not known."""
-        return await self.ledger.only_reads() if self.can_cancel else None
+        return await self.ledger.only_reads() if self.has_ledger else None
 
     async def commit(
         self,
@@ -214,11 +219,11 @@ class Cancellations:
 
     async def activity(self) -> Activity:
         """What is in force, and which sweeps fail; nothing where there are no cancellations."""
-        return await self.ledger.activity() if self.can_cancel else Activity()
+        return await self.ledger.activity() if self.has_ledger else Activity()
 
     async def figures(self) -> LedgerFigures | None:
         """For monitoring; None where there are no cancellations. Reads the whole history."""
-        return await self.ledger.figures() if self.can_cancel else None
+        return await self.ledger.figures() if self.has_ledger else None
 
     async def get(self, cancellation_id: UUID) -> Cancellation:
         return await self.ledger.cancellation(cancellation_id)

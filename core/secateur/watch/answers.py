@@ -179,7 +179,8 @@ class Answers:
     def _cancel(self, alert: Alert, if_: str | None, *, and_on: bool = False) -> str | None:
         """The command line; None where runs cannot be cancelled."""
         scope = alert.key.scope
-        if not isinstance(queue_of(self._cancellations.engine, scope.app_id), Cancelling):
+        queue = queue_of(self._cancellations.engine, scope.app_id)
+        if not isinstance(queue, Cancelling) or queue.only_watched is not None:
             return None
         until = utc((alert.now + STANDING).replace(microsecond=0))
         more = {"standing": True, "started_before": until} if and_on else {}

@@ -45,8 +45,13 @@ class GateCheck:
 
 
 def can_gate(installation: Installation) -> bool:
-    """Whether claims of this kind of queue can be gated."""
-    return installation.supported and installation.file.statements.keys() >= PIECES
+    """Whether a gate can be made for this queue."""
+    return installation.supported and may_have_gate(installation)
+
+
+def may_have_gate(installation: Installation) -> bool:
+    """Whether claims of this kind of queue can be gated: one of an unknown version may have its gate from before."""
+    return installation.file.statements.keys() >= PIECES
 
 
 class GateKeeper:
@@ -151,7 +156,7 @@ class GateKeeper:
 
     async def _numbers_in_use(self) -> list[int]:
         """Of the functions that triggers of gates on the engine's tables call, whoever made them."""
-        if not can_gate(self._installation):
+        if not may_have_gate(self._installation):
             return []
         tables = [self._installation.sql(f"{hook}_table") for hook in self._hooks]
         return [row["number"] for row in await self._database.fetch(_SQL["numbers"], tables)]
@@ -162,7 +167,7 @@ class GateKeeper:
         row = await self._database.fetchrow(_RECORDS["gate"], self._installation.name) if known else None
         if row is None and await self._numbers_in_use():
             return GateCheck(GateState.STALE, ("its trigger is there, and secateur has no record of it: remove it",))
-        if row is None or not can_gate(self._installation):
+        if row is None or not may_have_gate(self._installation):
             return GateCheck(GateState.NONE)
         problems = list(await self._problems(row))
         state = GateState.STALE if problems else GateState.ON

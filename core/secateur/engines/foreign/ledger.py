@@ -13,12 +13,21 @@ from uuid import UUID
 
 from secateur.bounds import require_id
 from secateur.cel.values import encode_json
-from secateur.engines.base import unsupported
+from secateur.engines.base import cannot_cancel, unsupported
 from secateur.engines.foreign.batches import Batches
 from secateur.engines.foreign.restores import Restores
 from secateur.engines.foreign.rules import JobRule, rule_of
 from secateur.engines.words import require_fields
-from secateur.errors import Conflict, LockUnavailable, NotFound, PermissionDenied, Problem, RequestError
+from secateur.errors import (
+    Conflict,
+    DatabaseError,
+    LockUnavailable,
+    NotFound,
+    PermissionDenied,
+    Problem,
+    RequestError,
+    Unsupported,
+)
 from secateur.ledger.commits import Commit, RunCancellation
 from secateur.ledger.ledger import Ledger, draft_of
 from secateur.ledger.steps import (
@@ -31,6 +40,7 @@ from secateur.ledger.steps import (
 )
 from secateur.postgres.database import Database
 from secateur.runs import UNFINISHED, Run, RunStatus
+from secateur.states import State
 
 if TYPE_CHECKING:
     from secateur.engines.foreign.source import ForeignSource
@@ -78,9 +88,11 @@ class ForeignLedger(Ledger):
     async def commit_all(self, commits: Sequence[Commit]) -> list[Cancellation]:
         """See `Ledger.commit_all`. The guarantee is `swept`: what the sweep has not reached yet may still start.
 
-        Raises `PermissionDenied` if this role could not cancel what it commits, and `Unsupported` for a retry.
+        Raises `PermissionDenied` if this role could not cancel what it commits, and `Unsupported` for a retry, and
+        where nothing may be written to the queue.
         """
         self.refuse_if_read_only()
+        self._refuse_if_only_watched()
         if commits[0].is_retry:
             raise unsupported(self._source, "queue runs again")
         require_fields(commits[0].selection.filter, self._source.words)
@@ -134,6 +146,7 @@ class ForeignLedger(Ledger):
     async def cancel_run(self, cancellation: RunCancellation) -> Cancellation:
         """See `Ledger.cancel_run`. Raises `Conflict` for one that runs, where the engine cannot stop it."""
         self.refuse_if_read_only()
+        self._refuse_if_only_watched()
         run_id, key = cancellation.run_id, cancellation.idempotency_key
         self._source.require_run_id("run_id", run_id)
         before = None
@@ -200,17 +213,35 @@ class ForeignLedger(Ledger):
     async def undo(
         self, cancellation_id: UUID, author: str, source: str, *, requeue_stopped: bool = False
     ) -> Cancellation:
-        """See `Ledger.undo`. Raises `Unsupported` for stopped runs where the engine stops none."""
+        """See `Ledger.undo`. Raises `Unsupported` for stopped runs where the engine stops none, and as a commit."""
+        if (why := self._source.only_watched) is not None:
+            # Committed now, it would count as undone, and not one run would come back.
+            raise Unsupported(
+                f"{why}: its runs cannot come back. Stop the cancellation, and undo it when secateur knows the version"
+            )
         if requeue_stopped and self._source.installation.file.stops is None:
             raise unsupported(self._source, "stop runs while they run: there are none to queue again")
         return await super().undo(cancellation_id, author, source, requeue_stopped=requeue_stopped)
 
     async def sweep(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
         self.refuse_if_read_only()
+        if self._source.only_watched is not None:
+            return await self._left_alone(cancellation_id)
         # One at a time in this process: what it has found and not yet cancelled is kept between the batches.
         async with self._sweeping:
             rule = await self._rule(cancellation_id)
             return await self._batches.sweep(self._full(app_id), rule, batch)
+
+    async def _left_alone(self, cancellation_id: UUID) -> SweepStep:
+        """The step of a sweep or restore that must not write. Raises `DatabaseError` while there is something to do."""
+        open = {each.id: each.state for each in await self.open_cancellations()}
+        if cancellation_id in open:
+            raise DatabaseError(str(self._source.only_watched))
+        return SweepStep(State((await self.cancellation(cancellation_id)).state))
+
+    def _refuse_if_only_watched(self) -> None:
+        if self._source.only_watched is not None:
+            raise cannot_cancel(self._source)
 
     async def _rule(self, cancellation_id: UUID) -> JobRule:
         if (rule := self._rules.get(cancellation_id)) is None:
@@ -230,6 +261,8 @@ class ForeignLedger(Ledger):
 
     async def restore(self, app_id: str, cancellation_id: UUID, batch: int) -> SweepStep:
         self.refuse_if_read_only()
+        if self._source.only_watched is not None:
+            return await self._left_alone(cancellation_id)
         return await self._restores.restore(self._full(app_id), cancellation_id, batch)
 
     async def note_sweep_failure(self, app_id: str, cancellation_id: UUID, error: str) -> None:

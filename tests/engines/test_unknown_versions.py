@@ -1,0 +1,129 @@
+"""An engine is upgraded to a version that secateur does not know: the records stay, and nothing is written to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from uuid import UUID
+
+import pytest
+from beds import Bed
+from beds.procrastinate import Procrastinate
+from beds.river import River
+
+from secateur.engines.base import Gate
+from secateur.engines.foreign.gating import GateKeeper, GateState, can_gate
+from secateur.engines.foreign.installing import install_queue
+from secateur.engines.listing import list_queues
+from secateur.engines.loading import find_installation, open_engine
+from secateur.errors import DatabaseError, Unsupported
+from secateur.open_queue import OpenQueue
+from secateur.postgres.database import Database
+from secateur.requests import CancellationRequest
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.parametrize("bed", [Procrastinate, River], indirect=True),
+]
+
+UPGRADES = {
+    "procrastinate": "create function procrastinate_fetch_job_v3() returns void language sql as ''",
+    "river": "insert into river_migration (line, version) values ('main', 99)",
+}
+ACME = "event.data.vendor == 'acme'"
+UNKNOWN = "can be watched and filtered, not written to: .* is not known to secateur"
+
+
+def cli(url: str, *arguments: str, code: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "secateur.cli", *arguments, "--database", url],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "SECATEUR_AUTHOR": "nadia"},
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+async def queue_of(bed: Bed, database: Database) -> OpenQueue:
+    return OpenQueue.over(await open_engine(database, name=bed.engine))
+
+
+async def rows_of(bed: Bed, database: Database) -> list[str]:
+    rows = await database.fetch(f"select job::text from {bed.tables[0]} as job order by 1")
+    return [row["job"] for row in rows]
+
+
+async def test_its_records_stay_and_it_is_not_written_to(bed: Bed, database: Database) -> None:
+    here = await find_installation(database, bed.engine)
+    await install_queue(database, here, author="tester")
+    if can_gate(here):
+        await GateKeeper(database, here).install("tester")
+    await bed.enqueue([{"number": n, "vendor": "acme"} for n in range(6)])
+    before = await queue_of(bed, database)
+    [depth] = await before.cancellations.engine.depth()
+    request = CancellationRequest.parse({"app_id": depth.app_id, "if": ACME})
+
+    async def committed(*, swept: bool = False) -> UUID:
+        made = await before.cancellations.commit(request, author="tester", source="python")
+        if swept:
+            await before.cancellations.wait(made.id)
+        return made.id
+
+    complete, restoring = await committed(swept=True), await committed()
+    await before.cancellations.undo(complete, author="tester")
+    await before.cancellations.wait(complete)
+    await before.cancellations.wait(restoring)
+    await before.cancellations.undo(restoring, author="tester")
+    complete = await committed(swept=True)
+    await bed.enqueue([{"number": n, "vendor": "acme"} for n in range(6, 9)])
+    active = await committed()
+    await database.execute(UPGRADES[bed.engine])
+
+    jobs = await rows_of(bed, database)
+    queue = await queue_of(bed, database)
+    assert not isinstance(queue.cancellations.engine, Gate)
+    assert queue.cancellations.has_ledger
+    assert not queue.cancellations.can_cancel
+    assert {each.id for each in await queue.cancellations.list()} >= {complete, restoring, active}
+    assert {each.app_id for each in await queue.cancellations.audit() if each.app_id} == {depth.app_id}
+    for attempt in (
+        queue.cancellations.commit(request, author="tester", source="python"),
+        queue.cancellations.cancel_run("1", author="tester", source="python"),
+        queue.cancellations.undo(complete, author="tester"),
+    ):
+        with pytest.raises(Unsupported, match=UNKNOWN):
+            await attempt
+    for waiting in (active, restoring):
+        with pytest.raises(DatabaseError, match=UNKNOWN):
+            await queue.cancellations.wait(waiting)
+    await queue.cancellations.wait(complete)
+
+    of = ("--engine", bed.engine)
+    assert str(active) in {each["id"] for each in json.loads(cli(bed.url, "history", *of, "--json"))}
+    assert json.loads(cli(bed.url, "audit", *of, "--json"))
+    assert "tester" in cli(bed.url, "show", str(active), *of)
+    assert "not known to secateur" in cli(bed.url, "undo", str(active), "--yes", *of, code=2)
+    cli(bed.url, "stop", str(active), *of)
+    assert (await queue.cancellations.get(active)).state == "stopped"
+    assert await rows_of(bed, database) == jobs
+
+
+async def test_its_gate_is_stale_and_can_be_removed(bed: Bed, database: Database) -> None:
+    here = await find_installation(database, bed.engine)
+    await install_queue(database, here, author="tester")
+    await GateKeeper(database, here).install("tester")
+    await database.execute(UPGRADES[bed.engine])
+    of = ("--engine", bed.engine)
+    assert "and the engine is" in cli(bed.url, "gate", "check", *of, code=1)
+    [listed] = await list_queues(database)
+    assert (listed.gate, listed.capabilities.cancel, listed.capabilities.undo) == (GateState.STALE, False, False)
+    cli(bed.url, "gate", "remove", *of)
+    assert not await database.fetch("select from pg_trigger where tgname like '%secateur%'")
+    unknown = GateKeeper(database, await find_installation(database, bed.engine))
+    assert (await unknown.check()).state is GateState.NONE
+    with pytest.raises(DatabaseError, match="not known to secateur"):
+        await unknown.install("tester")

@@ -70,7 +70,7 @@ class HealthProblem(JsonForm):
 class Health(JsonForm):
     status: str
     """`ok` or `degraded`."""
-    problems: list[HealthProblem]
-    """Empty if `ok`."""
+    problems: list[HealthProblem] | None = None
+    """Empty if `ok`; absent without the token that the server needs."""
     watch: WatchState | None = None
     """Of the rules that this server evaluates; absent if it evaluates none."""

@@ -201,10 +201,10 @@ async def health(request: Request, services: Injected) -> dict[str, Any]:
     """`ok`; or `degraded`: the database answers, but something in the background fails again and again, such as the
     sweep of a cancellation, or posting to a target of the watch. With 503 the database does not answer.
 
-    Needs no token, but without one, where the server needs tokens, `problems` is empty and `watch` absent."""
+    Needs no token, but without one, where the server needs tokens, `problems` and `watch` are absent."""
     now = await services.queue.reader.clock()
     problems = await services.background.problems()
-    data: dict[str, Any] = {"status": "degraded" if problems else "ok", "problems": []}
+    data: dict[str, Any] = {"status": "degraded" if problems else "ok"}
     if caller_of(request).is_known:
         data["problems"] = problems
         if (watch := services.background.watch) is not None:

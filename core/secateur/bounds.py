@@ -30,6 +30,7 @@ LONGEST_PAGE = 1_000_000
 """The most entries of a list that one call returns."""
 
 _UNPLAIN = re.compile("[\x01-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+NUL = "contains U+0000, which Postgres cannot store"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -40,7 +41,7 @@ def problem_of_text(value: object, most: int) -> str | None:
     if len(value) > most:
         return f"is longer than {most} characters"
     if "\0" in value:
-        return "contains U+0000, which Postgres cannot store"
+        return NUL
     return "is not valid Unicode text" if _SURROGATE.search(value) else None
 
 

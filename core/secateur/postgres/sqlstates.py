@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import asyncpg
 
+from secateur.bounds import NUL
 from secateur.errors import (
     Conflict,
     DatabaseError,
@@ -256,5 +257,12 @@ def keeping_events() -> Iterator[None]:
         yield
     except DatabaseError as error:
         if isinstance(error.__cause__, asyncpg.DataError | asyncpg.ProgramLimitExceededError):
-            raise RequestError([Problem("event", f"cannot be stored: {error}")]) from error
+            raise RequestError([Problem("event", why_not_stored(error.__cause__, error))]) from error
         raise
+
+
+def why_not_stored(error: BaseException, told: object) -> str:
+    """What is wrong with an event that Postgres refused with that error; `told` is the error in words."""
+    # Its other reason is a database with another encoding than UTF-8, where the character is not there at all.
+    has_nul = isinstance(error, asyncpg.UntranslatableCharacterError) and "\\u0000" in (error.detail or "")
+    return NUL if has_nul else f"cannot be stored: {told}"

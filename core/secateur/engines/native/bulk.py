@@ -16,7 +16,7 @@ import asyncpg
 from secateur.engines.native.events import as_json
 from secateur.errors import Problem, RequestError
 from secateur.postgres.database import Connection, Database
-from secateur.postgres.sqlstates import translate
+from secateur.postgres.sqlstates import translate, why_not_stored
 from secateur.postgres.statements import Statements
 from secateur.spans import traceparent
 
@@ -111,7 +111,7 @@ async def _copy(database: Database, connection: Connection, chunk: _Chunk) -> No
         line = _LINE.search(error.context or "")
         which = f"item {chunk.before + int(line[1]):,} " if line else ""
         why = translate(error, database.description)
-        raise RequestError([Problem("event", f"{which}cannot be stored: {why}")]) from error
+        raise RequestError([Problem("event", f"{which}{why_not_stored(error, why)}")]) from error
 
 
 async def _chunks(events: Events) -> AsyncGenerator[_Chunk, None]:

@@ -104,6 +104,40 @@ async def test_a_flood_is_found_by_itself(database_url: str) -> None:
             compile_source(each.if_)
 
 
+async def test_the_last_batch_of_a_flood_is_not_the_flood(database_url: str) -> None:
+    """A producer enqueues forty runs at once, every second."""
+    async with secateur.connect(database_url) as queue:
+        now, random = await queue.engine.clock(), Random(5)
+        before = [now - timedelta(minutes=20) + timedelta(seconds=2 * nth) for nth in range(600)]
+        began, flood = now - timedelta(seconds=25), [now - timedelta(seconds=nth // 40) for nth in range(1000)]
+        events = [usual(random, at) for at in before if at < began]
+        await queue.enqueue_many("billing", "syncs", events, started_at=before[: len(events)])
+        await queue.enqueue_many("billing", "syncs", [flooding(random, at) for at in flood], started_at=flood)
+        found = await queue.suggest("billing", "syncs")
+        assert found.since is not None
+        assert abs(found.since - began) < timedelta(seconds=5)
+        assert [found.suggestions[0].if_, found.baseline] == [CAUSE, "before"]
+
+
+@pytest.mark.parametrize("cause", [True, False])
+async def test_of_a_few_runs_only_what_explains_them_is_suggested(database_url: str, cause: bool) -> None:
+    """Sixty runs in the last minute; a sixth of them, or most, have what the others lack."""
+
+    async with secateur.connect(database_url) as queue:
+        now, random = await queue.engine.clock(), Random(5)
+        before = [now - timedelta(minutes=62) + timedelta(seconds=6 * nth) for nth in range(600)]
+        flood = [now - timedelta(seconds=nth) for nth in range(60)]
+        await queue.enqueue_many("billing", "syncs", [usual(random, at) for at in before], started_at=before)
+        few = [
+            flooding(random, at) | {"lane": "fast"} if cause or not at.second % 5 else usual(random, at) for at in flood
+        ]
+        await queue.enqueue_many("billing", "syncs", few, started_at=flood)
+        found = await queue.suggest("billing", "syncs")
+        assert found.sampled == pytest.approx(60, abs=10)
+        assert bool(found.suggestions) is cause
+        assert found.fields
+
+
 async def test_times_that_are_given(embedded_url: str) -> None:
     began = await seed(embedded_url)
     async with secateur.connect(embedded_url, read_only=True) as queue:

@@ -13,13 +13,13 @@ from secateur.collector import collector_at_rest
 from secateur.engines.base import Arriving, Source, unsupported
 from secateur.engines.populations import Arrival, Arrivals, Population
 from secateur.errors import Problem, RequestError
-from secateur.looking.conditions import Condition
+from secateur.looking.conditions import Condition, excess_of
 from secateur.looking.contrasts import Contrast
 from secateur.looking.history import DepthHistory
 from secateur.looking.hot_values import also_hits, hot_fields
-from secateur.looking.onsets import onset
+from secateur.looking.onsets import FEWEST_OF_MANY, onset
 from secateur.looking.recounting import is_open, recounted
-from secateur.looking.suggested_filters import Search, frequent, suggested_filters
+from secateur.looking.suggested_filters import Search, SuggestedFilter, frequent, suggested_filters
 from secateur.looking.suggestions import DEFAULT_FIELDS, Baseline, Suggestion, Suggestions
 from secateur.runs import NO_BOUNDS, Scope, Window
 
@@ -27,6 +27,13 @@ SAMPLED_RUNS = 5_000
 """How many runs are sampled, of what arrives and of the baseline each."""
 
 SAMPLED_TIMES = 20_000
+
+FEW = FEWEST_OF_MANY
+"""A flood of fewer runs may be what happened to come in the last second: another beginning is looked for."""
+
+CONVINCING = 0.5
+"""The least part of a flood of `FEW` runs that must be more than usual and match, for a filter to be suggested: of so
+few, one value or another is always more frequent than usual."""
 
 FEWEST_BEFORE = 50
 """The fewest runs of a baseline; fewer say too little about what is usual."""
@@ -58,10 +65,15 @@ async def suggest(
     runs = population(scopes)
     now = await engine.clock()
     found = since is None
-    if since is None:
-        since = await _grew(history, scopes, until or now) or await _more_arrived(engine, runs, until or now)
+    if found and (since := await _grew(history, scopes, until or now)) is None:
+        since = await _more_arrived(engine, runs, until or now)
     arriving = replace(runs, window=Window(since, until))
     flood = await engine.arrivals(arriving, SAMPLED_RUNS)
+    if found and since is not None and flood.total < FEW:
+        further = await _more_arrived(engine, runs, until or now)
+        if further is not None and further < since:
+            since, arriving = further, replace(runs, window=Window(further, until))
+            flood = await engine.arrivals(arriving, SAMPLED_RUNS)
     baseline, usual, before = await _baseline(engine, runs, since, until or now)
     search = await in_thread(lambda checkpoint: _search(flood, before, checkpoint))
     conditions = None
@@ -162,6 +174,8 @@ def _contrasted(
     usual = before.sample
     variables = [_variables(each) for each in flood.sample], [_variables(each) for each in usual]
     suggested = suggested_filters(search, *variables, conditions) if usual else frequent(search, variables[0])
+    if asked.found and usual and flood.total < FEW:
+        suggested = [each for each in suggested if _explains(each)]
     suggestions = tuple(
         Suggestion(
             each.filter.source,
@@ -181,6 +195,10 @@ def _contrasted(
     return Suggestions(
         asked.since, asked.until, asked.found, baseline, len(usual), len(flood.sample), suggestions, fields, asked.now
     )
+
+
+def _explains(filter_: SuggestedFilter) -> bool:
+    return excess_of(filter_.flood_share, filter_.baseline_share or 0.0) >= CONVINCING
 
 
 def _variables(arrival: Arrival) -> dict[str, Any]:

@@ -119,6 +119,8 @@ async def test_a_suggestion_is_waited_for_as_it_would_be_taken(
         monkeypatch.setattr(reader, "suggest", held_up)
         await console.filter_for("vendor-syncs", still_looking=True)
         editor = console.app.screen.query_one(ExpressionEditor)
+        await console.shows("tab wait for a suggestion")
+        assert "take the grey text" not in console.text
         # The keys of every other day: nobody reviews what has no condition yet.
         await console.press("tab", "f9")
         await console.shows("Still looking for what stands out")
@@ -147,8 +149,18 @@ async def test_a_suggestion_is_waited_for_as_it_would_be_taken(
         known.set()
         await console.shows("the suggestion got lost")
         assert not editor.is_waiting
+        # The keys of every other day, which must not come to a review of every run unseen.
+        await console.shows("no suggestion to take: F9 reviews every run")
+        assert "wait for a suggestion" not in console.text
+        await console.press("f9")
+        await console.shows("F9 again reviews every run")
+        assert isinstance(console.app.screen, FilterScreen)
         await console.press("tab")
         assert not editor.has_focus
+        await console.press("f9")
+        assert isinstance(console.app.screen, FilterScreen)
+        await console.press("f9")
+        await console.shows("Review", "every run")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=str)

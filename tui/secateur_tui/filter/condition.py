@@ -28,6 +28,9 @@ _MARKED = 20
 """Mistakes that are underlined at once."""
 _FIX_KEY = display_of("filter.fix")
 _GREY_KEY = display_of("editor.take_grey")
+_REVIEW_KEY = display_of("filter.review")
+_NO_SUGGESTION = f"no suggestion to take: {_REVIEW_KEY} reviews every run of the window"
+_NO_CONDITION = f"There is no suggestion, so there is no condition: {_REVIEW_KEY} again reviews every run."
 
 
 class ConditionField(Vertical):
@@ -105,13 +108,33 @@ class ConditionField(Vertical):
 
     def suggested(self, found: Suggestions | None) -> None:
         """Offer the first suggestion as grey text, as long as there is no text. None means that there will be none."""
+        self.screen.refresh_bindings()
         if found is None:
-            self.editor.is_waiting = False
+            self.editor.no_longer_wait()
+            self._say_again()
             return
         first = found.suggestions[0] if found.suggestions else None
         self._offer = "" if first is None else shares(first, found)
         self.editor.suggested_filter = "" if first is None else first.if_
         self._say_again()
+
+    def begins_to_wait(self) -> bool:
+        """The key that takes a suggestion found none: whether it waits for one now. Pressed again, it does not; where
+        none will come, it may have been meant for one all the same.
+        """
+        if self.editor.is_waiting:
+            return False
+        self.editor.is_waiting = self.editor.can_wait
+        self.editor.missed = not self.editor.is_waiting
+        self._say_again()
+        return self.editor.is_waiting
+
+    def tell_of_none(self) -> str:
+        """What to say, once, to whoever wanted a suggestion and goes on without one; empty for everybody else."""
+        if self.has_text or not self.editor.missed:
+            return ""
+        self.editor.missed = False
+        return _NO_CONDITION
 
     @on(ExpressionEditor.Waiting)
     def _say_again(self) -> None:
@@ -153,5 +176,5 @@ class ConditionField(Vertical):
             told = ("looking for what stands out, to take it as the filter; ", "plain")
             return toned(told, (f"{_GREY_KEY} again does not wait", "key"))
         if not self.editor.suggestion:
-            return Content("")
+            return toned((_NO_SUGGESTION, "warn")) if self.editor.missed else Content("")
         return toned((self._offer, "plain"), (f": {_GREY_KEY} takes it", "key"))

@@ -65,6 +65,8 @@ class ExpressionEditor(TextArea, inherit_bindings=False):
         self._complete, self._candidates = complete, candidates
         self._is_looking = is_looking
         self._is_waiting = False
+        self.missed = False
+        """Somebody asked for a suggested filter by its key, and there was none."""
         self._suggested_filter = ""
         super().__init__(text, id=id, compact=True, tab_behavior="focus", highlight_cursor_line=False)
         self.cursor_blink = False
@@ -96,10 +98,24 @@ class ExpressionEditor(TextArea, inherit_bindings=False):
     def suggested_filter(self, expression: str) -> None:
         self._suggested_filter = expression
         self.update_suggestion()
-        is_wanted = self._is_waiting and self.suggestion and not self.text
-        self.is_waiting = False
-        if is_wanted:
+        is_wanted = self._is_waiting and not self.text
+        self.no_longer_wait()
+        if is_wanted and self.suggestion:
             self.action_take_grey()
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether a suggested filter may still come, that nobody waits for yet."""
+        return not self.text and not self.is_waiting and self._is_looking()
+
+    def no_longer_wait(self) -> None:
+        """There is an answer. Whoever waits for a suggestion, and gets none, has to be told."""
+        self.missed = (self.missed or self._is_waiting) and not self.suggestion
+        self.is_waiting = False
+
+    def watch_suggestion(self, before: str, now: str) -> None:
+        if bool(before) != bool(now) and self.is_attached:
+            self.screen.refresh_bindings()
 
     @property
     def is_waiting(self) -> bool:
@@ -186,7 +202,7 @@ class ExpressionEditor(TextArea, inherit_bindings=False):
 
     def on_text_area_selection_changed(self) -> None:
         if self.text:
-            self.is_waiting = False
+            self.is_waiting = self.missed = False
         # Once for all keys that have arrived by then, because a long text takes a while to parse.
         if not self._follows:
             self._follows = True
@@ -243,7 +259,7 @@ class ExpressionEditor(TextArea, inherit_bindings=False):
         if action in _COMPLETING:
             return self._candidates is not None and self._candidates.is_open
         if action == "take_grey":
-            return bool(self.suggestion) or (not self.text and not self.is_waiting and self._is_looking())
+            return bool(self.suggestion) or self.can_wait
         return True
 
     def action_take_grey(self) -> None:

@@ -158,8 +158,7 @@ class FilterScreen(PlaceScreen):
 
     def _prefer_hot_fields(self) -> None:
         """Show of the examples what stands out, as far as the sample has it."""
-        shape = self._condition.shape
-        known = shape.fields if shape is not None else ()
+        known = shape.fields if (shape := self._condition.shape) is not None else ()
         paths = {written(path): path for path in known if None not in path}  # type: ignore[arg-type]  # no EACH
         self._examples.prefer([paths[each] for each in self._hot_fields if each in paths])  # type: ignore[misc]
 
@@ -256,6 +255,10 @@ class FilterScreen(PlaceScreen):
         return self._condition.filter is not None or self.draft.retry
 
     def action_next_field(self) -> None:
+        if self._editor.has_focus and not self._condition.has_text:
+            self._fields.catch_up()
+            if self._condition.begins_to_wait():
+                return
         self.focus_next()
 
     def action_previous_field(self) -> None:
@@ -265,6 +268,8 @@ class FilterScreen(PlaceScreen):
         self._fields.catch_up()
         if self._editor.is_waiting:
             told = f"Still looking for what stands out, to be the filter. {_GREY_KEY} goes on without it."
+            self.notify(told, severity="warning", markup=False)
+        elif told := self._condition.tell_of_none():
             self.notify(told, severity="warning", markup=False)
         elif self._fields.request is None:
             self.notify("The filter is not valid yet, so there is nothing to review.", severity="warning", markup=False)
@@ -370,6 +375,8 @@ class FilterScreen(PlaceScreen):
 
     def describe(self, action: Action) -> str:
         match action.id:
+            case "editor.take_grey" if not self._editor.suggestion:
+                return "wait for a suggestion"
             case "filter.standing" if self._window.standing:
                 return "not standing"
             case "filter.with_cancelled" if self.draft.with_cancelled:

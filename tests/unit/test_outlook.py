@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from secateur.looking.depth import Trend, outlook
+from secateur.looking.depth import Trend, grows_since, growth_of, outlook
 from secateur.runs import FunctionDepth
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -72,3 +72,26 @@ def depth(
 )
 def test_the_outlook(found: FunctionDepth, trend: Trend, seconds: float | None) -> None:
     assert (outlook(found).trend, outlook(found).drains_in_seconds) == (trend, seconds)
+
+
+@pytest.mark.parametrize(
+    ("found", "grows"),
+    [
+        (depth(100_000, 124, 14, 110, since=NOW), True),
+        (depth(100_000, 124, 14, 110), False),
+        (depth(100_000, 20, 20, 0, since=NOW), True),
+        (depth(100_000, 14, 124, -110, since=NOW), False),
+        (depth(0, 2, 0, 2, scheduled=500, since=NOW), True),
+        (depth(0, 0, 0, 0, scheduled=500, since=NOW), False),
+    ],
+)
+def test_since_when_it_grows_is_told_while_it_does(found: FunctionDepth, grows: bool) -> None:
+    assert grows_since(found) == (NOW if grows else None)
+
+
+def test_what_an_undo_puts_back_is_no_growth() -> None:
+    """It adds thousands to the backlog within seconds, and none of them arrives."""
+    assert growth_of(depth(30_000, 40, 15, 626)) == 25
+    assert growth_of(depth(30_000, 10, 30, 626)) == -20
+    assert growth_of(depth(30_000, 40, 15, 24)) == 24
+    assert outlook(depth(30_000, 0, 0, 626)).trend is not Trend.GROWING

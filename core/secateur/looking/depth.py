@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from secateur.runs import FunctionDepth
@@ -78,7 +79,20 @@ def _stands_still(depth: FunctionDepth) -> bool:
 
 
 def growth_of(depth: FunctionDepth) -> float:
-    """Runs per second. If the engine does not know the growth of the backlog: what comes in less what goes out."""
-    if depth.growth_per_second is None:
-        return (depth.in_per_second or 0.0) - (depth.out_per_second or 0.0)
-    return depth.growth_per_second
+    """Runs per second. If the engine does not know the growth of the backlog: what comes in less what goes out.
+
+    So it is as well where the backlog grows faster than runs arrive: what an undo puts back, and what a retry queues
+    again, is no growth that would go on.
+    """
+    growth, entering = depth.growth_per_second, depth.in_per_second
+    if growth is None or (entering is not None and growth > entering):
+        return (entering or 0.0) - (depth.out_per_second or 0.0)
+    return growth
+
+
+def grows_since(depth: FunctionDepth) -> datetime | None:
+    """Since when it has been growing; None as soon as it shrinks, or neither holds anything queued nor grows now."""
+    trend = outlook(depth).trend
+    if trend is Trend.DRAINING or (depth.queued == 0 and trend is not Trend.GROWING):
+        return None
+    return depth.growing_since

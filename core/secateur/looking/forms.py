@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from secateur.cel import Diagnostic
 from secateur.forms import Identifier, Instant, JsonForm
 from secateur.looking.counter import Preview
-from secateur.looking.depth import outlook
+from secateur.looking.depth import grows_since, outlook
 from secateur.looking.history import Series
 from secateur.looking.suggestions import Suggestions
 from secateur.looking.telling import timeline
@@ -58,7 +58,12 @@ class DepthForm(JsonForm):
 def depth_form(depth: FunctionDepth) -> DepthForm:
     found = outlook(depth)
     seconds = found.drains_in_seconds
-    return DepthForm.of(depth, trend=str(found.trend), drains_in_seconds=None if seconds is None else round(seconds, 1))
+    return DepthForm.of(
+        depth,
+        trend=str(found.trend),
+        drains_in_seconds=None if seconds is None else round(seconds, 1),
+        growing_since=grows_since(depth),
+    )
 
 
 class PointForm(JsonForm):
@@ -115,6 +120,7 @@ def series_form(series: Series) -> SeriesForm:
         series,
         app_id=series.scope.app_id,
         function_id=series.scope.function_id,
+        growing_since=series.grows_since,
         since=series.steps.since,
         until=series.steps.until,
         step_seconds=series.steps.length.total_seconds(),

@@ -67,6 +67,13 @@ class Series:
     growing_since: datetime | None
     """See `secateur.looking.growth`."""
 
+    @property
+    def grows_since(self) -> datetime | None:
+        """`growing_since`; None as soon as it shrinks: if it is less deep than a step ago, and the step before was as
+        deep as that."""
+        depths = [each.backlog for each in self.points if each.backlog is not None][-3:]
+        return None if len(depths) == 3 and depths[0] >= depths[1] > depths[2] else self.growing_since
+
 
 class DepthHistory:
     """Reads the history of one queue's depth. Raises `Unsupported` if its engine keeps none."""

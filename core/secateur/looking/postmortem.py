@@ -144,8 +144,8 @@ def _besides(mark: Mark) -> str:
 def _timeline(cancellation: Cancellation, series: Series | None) -> list[str]:
     events = [(moment, what) for moment, what in timeline(cancellation)]
     if series is not None:
-        if series.growing_since is not None:
-            events.append((series.growing_since, "the backlog began to grow; it still does"))
+        if (grows := series.grows_since) is not None:
+            events.append((grows, "the backlog began to grow; it still does"))
         own = str(cancellation.id)
         events += [(mark.at, _besides(mark)) for mark in series.marks if mark.cancellation_id != own]
         events += [

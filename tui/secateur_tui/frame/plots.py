@@ -127,7 +127,7 @@ class Plots:
 
 def growth_line(series: Series, now: datetime, zone: tzinfo, *, short: bool = False) -> Content:
     """Since when the queue has been growing; empty where that is not known, or it is not."""
-    since = series.growing_since
+    since = series.grows_since
     if since is None:
         return Content("")
     before = next((point.queued for point in series.points if point.at >= since and point.queued is not None), None)

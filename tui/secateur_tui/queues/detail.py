@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from secateur.errors import SecateurError
+from secateur.looking.depth import Trend, outlook
 from secateur.looking.suggestions import Suggestions
 from secateur.runs import FunctionDepth, Scope
 from secateur.words.lines import one_line
@@ -60,6 +61,8 @@ class DepthDetail(Vertical):
         self._of_queue = False
         self._problem = ""
         """Why nothing was compared."""
+        self._drains = False
+        """It shrinks just now, as the line at the bottom says."""
         self._plot = DepthPlot(session, id="plot")
         self._is_followed = False
         """Somebody looks at it: it asks the database now and then."""
@@ -83,12 +86,15 @@ class DepthDetail(Vertical):
         self._scope, self._of_queue = scope, scope is None and depth is not None
         changed = (self._scope, self._of_queue) != before
         self._queued = depth.queued if depth is not None else 0
+        drains = depth is not None and outlook(depth).trend is Trend.DRAINING
         self._plot.follow(
             scope, tone="chart-danger" if is_worst else "chart-main", instead=_OF_QUEUE if self._of_queue else ""
         )
+        if changed or drains != self._drains:
+            self._drains = drains
+            self._head()
         if changed:
             self._problem = ""
-            self._head()
             self._show_found()
         if changed or not self._is_followed:
             self._is_followed = True
@@ -127,7 +133,7 @@ class DepthDetail(Vertical):
         series, zone = self._plot.series, self._session.zone
         notes = (
             []
-            if series is None
+            if series is None or self._drains
             else [growth_line(series, series.steps.until, zone, short=short) for short in (False, True)]
         )
         self.query_one("#chosen", Rule).show("" if self._scope is None else one_line(str(self._scope)), *notes)

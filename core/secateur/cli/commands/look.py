@@ -20,7 +20,7 @@ from secateur.instants import utc
 from secateur.ledger.forms import cancellation_form
 from secateur.ledger.steps import EVERY_CANCELLATION
 from secateur.ledger.wording import phase
-from secateur.looking.depth import Trend, outlook
+from secateur.looking.depth import Trend, grows_since, outlook
 from secateur.looking.forms import depth_form, run_json
 from secateur.looking.listing import read_cancellation_search, read_scope
 from secateur.runs import FunctionDepth, Scope
@@ -121,7 +121,7 @@ def _depth_row(depth: FunctionDepth, zone: tzinfo) -> tuple[str, ...]:
         _age(depth.oldest_claimable_at, depth.as_of),
         *("-" if each is None else f"{each:,.1f}" for each in rates),
         _outlook(depth),
-        "-" if depth.growing_since is None else clock(depth.growing_since, depth.as_of, zone),
+        "-" if (since := grows_since(depth)) is None else clock(since, depth.as_of, zone),
     )
 
 

@@ -62,7 +62,7 @@ def _write_overview(overview: Sequence[Series], zone: tzinfo) -> None:
     rows = []
     for series in overview:
         depths = [point.backlog for point in series.points]
-        since = series.growing_since
+        since = series.grows_since
         rows.append(
             (
                 series.scope.app_id,
@@ -81,7 +81,7 @@ def _write_overview(overview: Sequence[Series], zone: tzinfo) -> None:
 
 def _write_series(series: Series, zone: tzinfo) -> None:
     steps = series.steps
-    since = "" if series.growing_since is None else f"; growing since {clock(series.growing_since, steps.until, zone)}"
+    since = "" if series.grows_since is None else f"; growing since {clock(series.grows_since, steps.until, zone)}"
     day = in_zone(steps.until, zone)
     line(f"{one_line(str(series.scope))}, {clock(steps.since, steps.until, zone)} to {day:%H:%M:%S %Z}{since}")
     for text in fields(

@@ -248,6 +248,15 @@ def test_yes_commits_before_anything_is_counted(here: Here, slow_url: str) -> No
     assert (asked.json["counts"]["expected"], asked.json["counts"]["expected_exact"]) == (None, None)
 
 
+def test_yes_hides_no_warning_about_the_condition(here: Here, url: str) -> None:
+    scope = ("--app", "billing", "--if", "event.data.amount / 0 > 1")
+    warned = here("preview", *scope, url=url).err
+    assert "secateur: warning: if (line 1, column" in warned
+    for flags in (("--yes",), ("--yes", "--json")):
+        done = here("cancel", *scope, *flags, url=url)
+        assert (done.code, done.err) == (0, warned)
+
+
 def test_a_window_in_the_future_is_refused_by_the_databases_clock(here: Here, url: str) -> None:
     done = here("cancel", "--app", "billing", "--before", "+1h", "--yes", url=url)
     assert done.code == 2
@@ -260,7 +269,7 @@ def test_stop_leaves_the_rest_alone(here: Here, url: str) -> None:
     stopped = here("stop", cancelled["id"], "--json", url=url)
     assert (stopped.code, stopped.json["state"]) == (0, "stopped")
     assert stopped.json["counts"]["cancelled"] == 0
-    again = here("stop", cancelled["id"], url=url)
+    again = here("stop", cancelled["id"], "--yes", url=url)
     assert again.code == 0
     assert again.out.startswith("Stopped.")
     assert asyncio.run(unfinished(url)) == EVERYTHING

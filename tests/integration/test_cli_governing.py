@@ -63,9 +63,10 @@ class TestPausing:
 
     @pytest.mark.parametrize("command", ["pause", "resume"])
     def test_unknown_names(self, command: str, here: Here, url: str) -> None:
-        assert "there is no app 'biling'" in one_line(here(command, "biling", "--yes", url=url), 1)
+        told = one_line(here(command, "biling", "--yes", url=url), 1)
+        assert "there is no app 'biling'; known apps: billing" in told
         told = one_line(here(command, "billing", "nope", "--yes", url=url), 1)
-        assert "app 'billing' has no function 'nope'" in told
+        assert "app 'billing' has no function 'nope'; known functions: invoices, vendor-syncs" in told
         assert "read-only" in one_line(here(command, "billing", "--yes", "--read-only", url=url), 2)
 
     @pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1)])
@@ -119,7 +120,7 @@ class TestForgetting:
         assert "billing / vendor-syncs cannot be forgotten yet: vendor-syncs has 51 queued runs" in told
         assert "vendor-syncs has 1 running run" in told
         assert "cancel them" in told
-        assert "there is no app 'biling'" in one_line(here("forget", "biling", "--yes", url=url), 1)
+        assert "there is no app 'biling'; known apps:" in one_line(here("forget", "biling", "--yes", url=url), 1)
         assert "has no function 'nope'" in one_line(here("forget", "billing", "nope", "--yes", url=url), 1)
         assert "read-only" in one_line(here("forget", "gone", "--yes", "--read-only", url=url), 2)
 

@@ -47,7 +47,7 @@ def test_what_has_failed_is_listed_and_shown(here: Here, url: str) -> None:
     none = here("runs", "--app", "billing", "--function", "invoices", url=url)
     assert (none.code, none.out) == (0, "No run of billing / invoices is failed.\n")
     unknown = here("runs", "--app", "biling", url=url)
-    assert (unknown.code, unknown.err) == (1, "secateur: there is no app 'biling'\n")
+    assert (unknown.code, unknown.err) == (1, "secateur: there is no app 'biling'; known apps: billing\n")
 
 
 def test_failed_runs_are_retried_and_the_retry_undone(here: Here, url: str) -> None:

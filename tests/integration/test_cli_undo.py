@@ -139,7 +139,7 @@ class TestSingleRuns:
         back = here("restore-run", run, url=url)
         assert (back.code, back.out, back.err) == (0, "Restored: it waits again.\n", "")
         assert status_of(url, run) == "queued"
-        again = here("restore-run", run, url=url)
+        again = here("restore-run", run, "--yes", url=url)
         assert (again.code, again.out, again.err) == (0, "Restored: it waits again.\n", "")
         other = a_run(url, "running")
         nothing = here("restore-run", other, url=url)

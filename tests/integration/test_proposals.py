@@ -55,10 +55,11 @@ def test_whoever_may_only_look_may_propose_and_not_decide(here: Here, url: str) 
     assert (shown["state"], shown["proposed_login"], shown["reasoning"]) == ("open", "viewer_only", "acme floods")
     assert shown["seen"]["matched"] == ACME
     for command in ("approve", "reject"):
-        refused = here(command, id, *(["--yes"] if command == "approve" else []), url=viewer)
+        refused = here(command, id, "--yes", url=viewer)
         assert refused.code == 1
         assert "permission denied" in refused.err
     assert asyncio.run(cancellations(url)) == []
+    assert f"  {shown['proposed_at'][:19]}Z  " in here("proposals", url=viewer).out
 
 
 def test_an_approved_proposal_is_one_cancellation_however_often(here: Here, url: str) -> None:

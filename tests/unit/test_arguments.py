@@ -83,6 +83,22 @@ def test_the_kept_help_is_what_the_parsers_say(monkeypatch: pytest.MonkeyPatch, 
     assert helping.kept_help(["cancel", "--help"]) is None, "it would not fit"
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["retention", "--finished", "-3d"], "argument --finished: '-3d' must be a span such as 12h or 30d"),
+        (["worker", "app:app", "--lease", "-30s"], "argument --lease: '-30s' must be a span"),
+        (["runs", "--app", "x", "--limit", "-5"], "argument --limit: '-5' must be a whole number of 1 or more"),
+        (["cancel", "--yes", "-3d"], "argument --yes: ignored explicit argument '-3d'"),
+    ],
+)
+def test_a_dash_and_a_digit_begin_a_value(given: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        arguments.parse(given)
+    assert str(caught.value).startswith(said)
+    assert arguments.parse(["enqueue", "a", "b", "--priority", "-5"]).priority == -5
+
+
 def test_the_specification_names_everything() -> None:
     made = json.loads(json.dumps(specification(arguments.parsers())))
     commands = {each["name"]: each for each in made["commands"]}
@@ -91,6 +107,7 @@ def test_the_specification_names_everything() -> None:
     assert (cancel["json"], cancel["asks"], cancel["examples"]) == (True, True, [*EXAMPLES["cancel"]])
     flags = {flag["names"][-1]: flag for flag in cancel["flags"]}
     assert flags["--function"]["repeatable"]
+    assert not commands["stop"]["asks"], "it only accepts --yes"
     assert flags["--app"]["value"] == "APP"
     assert "--database" not in flags, "it is one of all commands"
     assert {"--database", "--spec", "--version"} <= {name for flag in made["flags"] for name in flag["names"]}

@@ -14,7 +14,7 @@ from secateur.cli.examples import EXAMPLES
 from secateur.cli.feeding import exporting, feeding
 from secateur.cli.looking import explaining, looking, searching
 from secateur.cli.offering import proposing
-from secateur.cli.parsing import AddCommand, Parser, endpoint, key, positive, span
+from secateur.cli.parsing import ASKS_NOTHING, AddCommand, Parser, endpoint, key, positive, span
 from secateur.cli.selecting import select_runs
 from secateur.cli.serving import serving
 from secateur.cli.watching import watching
@@ -35,7 +35,8 @@ TEXT_FLAGS = frozenset(
         "--idempotency-key",
     }
 )
-"""Flags whose value may start with a dash, such as `-2h`; argparse itself would take the value for a flag."""
+"""Flags whose value may start with a dash, such as `-2h`; argparse itself would take the value for a flag. After any
+flag, a dash and a digit begin a value: no flag is named like that."""
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -54,13 +55,9 @@ def _joined(arguments: Sequence[str]) -> list[str]:
     """`--after -2h` as `--after=-2h`."""
     joined: list[str] = []
     for argument in arguments:
-        if (
-            joined
-            and joined[-1] in TEXT_FLAGS
-            and re.match(r"-[^-]", argument)
-            and argument != "-h"
-            and "--" not in joined
-        ):
+        flag = joined[-1] if joined and "--" not in joined else ""
+        in_text = flag in TEXT_FLAGS and re.match(r"-[^-]", argument) and argument != "-h"
+        if in_text or (re.fullmatch(r"--[a-z-]+", flag) and re.match(r"-\d", argument)):
             joined[-1] += f"={argument}"
         else:
             joined.append(argument)
@@ -221,6 +218,7 @@ def _cancelling(command: AddCommand) -> None:
     retry.add_argument("--dry-run", action="store_true", help="only count")
     stop = command("stop", "cancel:stop", "stop a cancellation or a retry; what it has done so far stays done")
     stop.add_argument("id", metavar="ID", help="the cancellation's id")
+    stop.add_argument("--yes", action="store_true", help=ASKS_NOTHING)
     stop.add_argument("--json", action="store_true", help="as JSON")
     undo = command(
         "undo",
@@ -244,6 +242,7 @@ def _cancelling(command: AddCommand) -> None:
     restore_run = command("restore-run", "undo:restore_run", "restore a single cancelled run")
     restore_run.add_argument("run", metavar="RUN", help="the run's id")
     _requeue_stopped(restore_run)
+    restore_run.add_argument("--yes", action="store_true", help=ASKS_NOTHING)
     restore_run.add_argument("--json", action="store_true", help="its cancellation as JSON")
 
 

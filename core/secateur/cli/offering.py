@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secateur.cli.parsing import AddCommand, positive, span
+from secateur.cli.parsing import ASKS_NOTHING, AddCommand, positive, span
 from secateur.cli.selecting import select_runs
 
 
@@ -43,6 +43,7 @@ def proposing(command: AddCommand) -> None:
     reject = command("reject", "proposing:reject", "reject a proposal; it cannot be approved any more")
     reject.add_argument("id", metavar="ID", help="the proposal's id")
     reject.add_argument("--reason", metavar="TEXT", help="why, for whoever proposed it")
+    reject.add_argument("--yes", action="store_true", help=ASKS_NOTHING)
     reject.add_argument("--json", action="store_true", help="the proposal as JSON")
     command(
         "mcp",

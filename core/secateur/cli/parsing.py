@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 TIMES = "a time: 2024-01-21T00:00:00Z, 2h (ago), +2h, 14:00, 'yesterday 3am', now; local times in your zone"
 
+ASKS_NOTHING = "accepted here as well, where nothing is ever asked"
+"""The help of `--yes` of a command that needs none, so that a script may write it everywhere."""
+
 
 class _Formatter(argparse.HelpFormatter):
     """Fills paragraphs; what lists examples keeps its lines."""

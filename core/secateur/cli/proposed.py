@@ -8,6 +8,7 @@ from datetime import tzinfo
 from secateur.cli.describing import instant, meant, scopes_in_words
 from secateur.cli.output import fields, table, terminal_width
 from secateur.errors import RequestError
+from secateur.instants import utc
 from secateur.ledger.proposals import Proposals, ProposedCancellation
 from secateur.words.figures import runs
 from secateur.words.lines import one_line
@@ -36,7 +37,7 @@ def proposal_lines(proposal: ProposedCancellation, zone: tzinfo) -> list[str]:
     return fields(pairs)
 
 
-def proposal_table(proposals: Sequence[ProposedCancellation], zone: tzinfo) -> list[str]:
+def proposal_table(proposals: Sequence[ProposedCancellation]) -> list[str]:
     columns = (
         Column("id", right=False),
         Column("state", right=False),
@@ -49,7 +50,7 @@ def proposal_table(proposals: Sequence[ProposedCancellation], zone: tzinfo) -> l
         (
             str(each.id),
             each.state,
-            f"{each.proposed_at.astimezone(zone):%m-%d %H:%M}",
+            utc(each.proposed_at.replace(microsecond=0)),
             each.proposed_by,
             _scope(each),
             _if(each),

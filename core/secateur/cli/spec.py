@@ -9,7 +9,7 @@ from typing import Any
 from secateur import __version__
 from secateur.cli.examples import EXAMPLES
 from secateur.cli.exits import EXIT_CODES
-from secateur.cli.parsing import Parser
+from secateur.cli.parsing import ASKS_NOTHING, Parser
 
 
 def specification(parsers: Mapping[str, Parser]) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def _command(name: str, parser: Parser, everywhere: set[str]) -> dict[str, Any]:
         "name": name,
         "description": " ".join((parser.description or "").split()),
         "json": any("--json" in each["names"] for each in flags),
-        "asks": any("--yes" in each["names"] for each in flags),
+        "asks": any("--yes" in each["names"] and each["help"] != ASKS_NOTHING for each in flags),
         "arguments": [*_arguments(parser)],
         "flags": flags,
         "commands": [

@@ -20,6 +20,7 @@ from secateur.engines.base import RATE_SECONDS, Selection, Source, Verdict
 from secateur.engines.readings import Reading, counted, directed, scoped
 from secateur.engines.rows import run_of
 from secateur.engines.searching import MOST_READ, RunPage, RunSearch
+from secateur.engines.unknown import no_such
 from secateur.engines.words import require_fields, words_of_queue
 from secateur.errors import DatabaseError, NotFound, NotInstalled, Problem, QueryTimeout, RequestError
 from secateur.postgres.database import Database
@@ -201,7 +202,7 @@ class RelationSource(Source):
     async def require_known(self, scope: Scope) -> None:
         """Raises `NotFound` for an app or function that is not known."""
         if not await self._database.fetchval(self.sql("is_known"), scope.app_id, scope.function_id):
-            raise NotFound(f"there is no {scope}" if scope.function_id else f"there is no app {scope.app_id!r}")
+            raise no_such(scope, await self.depth())
 
     async def count(self, selection: Selection, *, on_primary: bool = False) -> Count:
         scope = scoped(selection)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from secateur.engines.base import Remembering, Source, queue_of, unsupported
-from secateur.errors import NotFound, Problem, RequestError
+from secateur.engines.unknown import no_such
+from secateur.errors import Problem, RequestError
 from secateur.looking.growth import FEWEST_RUNS, growing_since, is_at_the_edge, ladder
 from secateur.runs import FunctionDepth, Scope
 from secateur.samples import DEFAULT_RANGE, RANGES, Backlogs, Mark, Sample, SampleGap, SampleSteps
@@ -99,8 +100,8 @@ class DepthHistory:
         reach, length = _range(range_name)
         steps = await self._steps(reach, length)
         samples = await self._source.samples(scope, _with_the_one_before(steps))
-        if not any(sample.entered for sample in samples) and not _has(await self._engine.depth(), scope):
-            raise NotFound(f"there is no {scope}" if scope.function_id else f"there is no app {scope.app_id!r}")
+        if not any(sample.entered for sample in samples) and not _has(depths := await self._engine.depth(), scope):
+            raise no_such(scope, depths)
         return Series(
             scope,
             steps,

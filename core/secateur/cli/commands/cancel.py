@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Awaitable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, NoReturn
 from uuid import uuid4
@@ -19,7 +19,7 @@ from secateur.cli.output import done, json_line, line, notice, write
 from secateur.cli.proposed import proposed_lines
 from secateur.cli.requesting import read_request, warn
 from secateur.cli.waiting import wait_for
-from secateur.errors import DatabaseError, NeedsApproval, SecateurError, Unreachable, UsageError
+from secateur.errors import DatabaseError, NeedsApproval, NotFound, SecateurError, Unreachable, UsageError
 from secateur.ledger.commits import COMMITTING
 from secateur.ledger.forms import cancellation_form
 from secateur.ledger.proposal_forms import count_in_proposal, proposal_form
@@ -105,7 +105,8 @@ async def _ask_and_commit(arguments: argparse.Namespace) -> int:
             write([f"Committing under the idempotency key {key}."])
         try:
             session.proposals.require_within_budget(request, seen.count)
-            committed = await _commit(session, request, seen.count, key)
+            async with nullcontext() if uncounted is None else _advised(session, request):
+                committed = await _commit(session, request, seen.count, key)
         except NeedsApproval as error:
             return await _propose_instead(arguments, session, request, seen, key, error)
         done.extend(f"{_NOUN[request.verb]} {each.id} is committed{follow(each.id)}" for each in committed)
@@ -246,6 +247,19 @@ def _consents(request: CancellationRequest, seen: Seen, confirm_above: int) -> b
     what = "whatever matches" if count is None else runs(count.matched)
     typed = answer(f"{request.verb.capitalize()} {what}? Type {one_line(name)} to confirm: ")
     return typed == name or (count is not None and typed.replace(",", "") == str(count.matched))
+
+
+@asynccontextmanager
+async def _advised(session: CommandSession, request: CancellationRequest) -> AsyncIterator[None]:
+    """Looks for warnings while the block commits, which waits for no sample, and prints them when it has committed."""
+    looking = asyncio.create_task(within(ADVICE_SECONDS, advise_request(session.queue.reader, request)))
+    try:
+        yield
+        with suppress(DatabaseError, NotFound):
+            warn(request, await looking)
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
 
 
 async def _commit(

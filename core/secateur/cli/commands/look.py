@@ -15,6 +15,7 @@ from secateur.cli.identifying import read_id, read_uuid, require_any_id
 from secateur.cli.opening import CommandSession, find_place, open_session
 from secateur.cli.output import flush, json_line, line, notice, table, terminal_width, write
 from secateur.cli.requesting import read_span
+from secateur.engines.unknown import no_such
 from secateur.errors import NotFound, QueryTimeout, Unreachable, Unsupported, UsageError
 from secateur.instants import utc
 from secateur.ledger.forms import cancellation_form
@@ -64,7 +65,7 @@ async def _read_depth(session: CommandSession, scope: Scope | None) -> Sequence[
         return await reader.depth()
     depths = await reader.depth_of(scope)
     if not depths:
-        raise NotFound(f"there is no {scope}" if scope.function_id else f"there is no app {scope.app_id!r}")
+        raise no_such(scope, await reader.depth(with_growth=False))
     return depths
 
 

@@ -58,7 +58,7 @@ async def proposals(arguments: argparse.Namespace) -> int:
     elif arguments.id is not None:
         write(proposal_lines(found[0], zone))
     elif found:
-        write(proposal_table(found, zone))
+        write(proposal_table(found))
     else:
         line("No proposal is open." if not arguments.all else "Nothing was proposed yet.")
     return 0

@@ -64,14 +64,20 @@ create or replace function secateur.require_known(app_id text, function_id text)
 as $$
 begin
   if not exists (select from secateur.apps where apps.app_id = require_known.app_id and apps.installation is null) then
-    raise exception using errcode = 'SC404', message = format('there is no app %s', quote_literal(require_known.app_id));
+    raise exception using errcode = 'SC404',
+      message = format('there is no app %s', quote_literal(require_known.app_id)),
+      hint = (select 'known apps: ' || coalesce(string_agg(known.app_id, ', ' order by known.app_id), 'none yet')
+                from (select apps.app_id from secateur.apps where apps.installation is null order by 1 limit 20) as known);
   end if;
   if require_known.function_id is not null
      and not exists (select from secateur.functions as known
                       where known.app_id = require_known.app_id and known.function_id = require_known.function_id) then
     raise exception using errcode = 'SC404',
       message = format('app %s has no function %s', quote_literal(require_known.app_id),
-                       quote_literal(require_known.function_id));
+                       quote_literal(require_known.function_id)),
+      hint = (select 'known functions: ' || coalesce(string_agg(known.function_id, ', ' order by known.function_id), 'none yet')
+                from (select functions.function_id from secateur.functions
+                       where functions.app_id = require_known.app_id order by 1 limit 20) as known);
   end if;
 end
 $$;

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from beds import Bed, every_bed
@@ -116,16 +118,16 @@ async def run(bed_of: type[Bed], flood: int, *, headless: bool) -> int:
             if headless:
                 print(server.url, flush=True)
                 await sending
-            code = await console(server.url, bed_of.engine)
+            code = await console(server.url, bed_of.engine, server.directory / "state")
             if sending.done():
                 sending.result()  # raises why nothing has arrived any more
             return code
 
 
-async def console(url: str, engine: str) -> int:
-    """The console's exit code, once somebody has left it."""
+async def console(url: str, engine: str, state: Path) -> int:
+    """The console's exit code, once somebody has left it; what it keeps for its user goes with the demo."""
     command = [sys.executable, "-m", "secateur.cli", "--database", url, "--engine", engine]
-    process = await asyncio.create_subprocess_exec(*command)
+    process = await asyncio.create_subprocess_exec(*command, env={**os.environ, "XDG_STATE_HOME": str(state)})
     try:
         return await process.wait()
     finally:

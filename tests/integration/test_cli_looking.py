@@ -20,6 +20,7 @@ from command_line import COMMAND, Done, Here, environment, run, run_on_terminal,
 import secateur
 from patience import PATIENCE
 from secateur.cli.output import folded
+from secateur.postgres.database import Database
 
 
 @pytest.fixture
@@ -222,6 +223,29 @@ def test_a_headless_demo_announces_its_database_and_cleans_up(here: Here) -> Non
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert here("depth", url=announced["database"]).code == 1
+
+
+def test_a_headless_demo_ends_with_its_postgres() -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "demo", "--headless", "--runs", "500"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    assert process.stdout is not None
+    url = json.loads(process.stdout.readline())["database"]
+    directory = asyncio.run(data_directory(url))
+    os.kill(int((directory / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (1, "")
+    assert "secateur: the demo's Postgres has ended (exited: " in err
+    assert "Traceback" not in err
+
+
+async def data_directory(url: str) -> Path:
+    async with Database.connect(url) as database:
+        return Path(await database.fetchval("show data_directory"))
 
 
 def test_how_deep_the_queues_were(here: Here, url: str) -> None:

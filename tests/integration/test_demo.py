@@ -20,9 +20,14 @@ import pytest
 import secateur.demo
 from patience import PATIENCE, eventually, wait_for
 from secateur import Queue
+from secateur.cli.arguments import parse
+from secateur.cli.commands import start
+from secateur.cli.opening import Place
 from secateur.demo import DEFAULT_RUNS, Progress, report_on, start_postgres
 from secateur.demo.story import DUTIES, STREAMS
 from secateur.postgres.embedded import system_binaries
+from secateur_tui import launching
+from secateur_tui.expressions import Kept, of_user
 
 CORE = Path(secateur.__file__).parents[1]
 
@@ -182,3 +187,24 @@ def test_progress_is_one_changing_line_on_a_terminal() -> None:
     assert terminal.getvalue() == (
         "\rstarting…\n\rseeding… 10 of 2,000 runs, 3/s\rseeding… 2,000 of 2,000 runs, 1,234/s\n"
     )
+
+
+def files_in(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if path.is_file()]
+
+
+def test_what_its_console_keeps_goes_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    kept: list[Path] = []
+
+    async def keep(_: object, place: Place) -> int:
+        await of_user(str(place.target.context)).keep(Kept("billing", None, "event.name == 'x'"))
+        kept.extend(files_in(Path(os.environ["XDG_STATE_HOME"])))
+        return 0
+
+    monkeypatch.setattr(launching, "check_terminal", lambda: None)
+    monkeypatch.setattr(start, "_show", keep)
+    assert start.demo(parse(["demo", "--runs", "300"])) == 0
+    assert [path.name for path in kept] == ["expressions.sqlite3"]
+    assert not kept[0].exists()
+    assert [*tmp_path.iterdir()] == []

@@ -12,7 +12,6 @@ import asyncio
 import json
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,6 +47,7 @@ class Incident:
 
     url: str
     """The database's URL, as its superuser, over TCP, so that other shells can use it too."""
+    server: EmbeddedPostgres
 
 
 @contextmanager
@@ -63,20 +63,24 @@ def incident(runs: int, report: Report) -> Iterator[Incident]:
         asyncio.run(seed(server.url, runs, report))
         report(Progress("starting workers"))
         with Staff(server.url, server.directory / "demo.log"):
-            yield Incident(server.url)
+            yield Incident(server.url, server)
     finally:
         server.stop()
 
 
 def run_headless(runs: int, report: Report) -> None:
-    """The incident without a console, until a graceful signal; `{"database": …}` on stdout says that it is ready."""
+    """The incident without a console, until a graceful signal; `{"database": …}` on stdout says that it is ready.
+
+    Raises `EmbeddedPostgresError` as `incident` does, and when its Postgres ends before.
+    """
     before = {number: signal.signal(number, _leave) for number in graceful()}
     try:
         with incident(runs, report) as place:
             sys.stdout.write(f"{json.dumps({'database': place.url})}\n")
             sys.stdout.flush()
-            while True:
-                time.sleep(60)
+            while (how := place.server.ended(60)) is None:
+                pass
+            raise EmbeddedPostgresError(f"the demo's Postgres has ended ({how}), and the demo with it")
     except KeyboardInterrupt:
         pass
     finally:

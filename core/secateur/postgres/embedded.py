@@ -146,6 +146,11 @@ class EmbeddedPostgres:
         """End the server as a crash would: nothing is flushed, no client is told. The data stays for `start()`."""
         self._signal(signal.SIGKILL)
 
+    def ended(self, seconds: float) -> str | None:
+        """How the server ended by itself, such as `exited: -9`; None if it still runs after so many seconds."""
+        event = self._event(seconds)
+        return event.replace(" ", ": ", 1) if event and event.startswith(("exited", "failed")) else None
+
     def restart(self) -> Self:
         """Shut down cleanly, closing every connection, and start again on the same data."""
         self._signal(signal.SIGINT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import shutil
 import sys
 from contextlib import suppress
@@ -76,6 +77,8 @@ def demo(arguments: argparse.Namespace) -> int:
     shown = load_console()
     shown.check_terminal()
     with incident(runs, report) as place:
+        # What the console keeps for its user goes with the demo.
+        os.environ["XDG_STATE_HOME"] = str(place.server.directory / "state")
         target = Target(place.url, settings.read_only or arguments.read_only, "demo")
         return asyncio.run(_show(shown, Place(settings, target, arguments.read_only)))
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 SAID_AFTER = 2
 """Failures in a row before one is logged: a single failure is normal, as when Postgres restarts, and is retried."""
+
+REMIND_SECONDS = 60.0
+"""Until the first reminder that it still fails; each next one takes twice as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +26,13 @@ class Trouble:
 
 
 class Troubles:
-    """The troubles of one process. Each is logged as a warning twice: when it is certain, and when it is over."""
+    """The troubles of one process. Each is logged when it is certain, at widening intervals, and when it is over."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._failing: dict[str, Trouble] = {}
+        self._said: dict[str, tuple[float, float]] = {}
+        """When each was logged last, by the monotonic clock, and the seconds until it is logged again."""
 
     def __iter__(self) -> Iterator[Trouble]:
         return (trouble for trouble in list(self._failing.values()) if trouble.failures >= SAID_AFTER)
@@ -35,8 +41,16 @@ class Troubles:
         before = self._failing.get(what)
         since, failures = (before.since, before.failures + 1) if before else (datetime.now(UTC), 1)
         self._failing[what] = Trouble(what, str(error), since, failures)
-        level = logging.WARNING if failures == SAID_AFTER else logging.INFO
+        level = logging.WARNING if failures >= SAID_AFTER and self._is_news(what) else logging.DEBUG
         self._logger.log(level, "%s failed, and will be retried: %s", what, error)
+
+    def _is_news(self, what: str) -> bool:
+        now = time.monotonic()
+        at, pause = self._said.get(what, (float("-inf"), REMIND_SECONDS / 2))
+        if now - at < pause:
+            return False
+        self._said[what] = (now, 2 * pause)
+        return True
 
     def went_well(self, what: str) -> None:
         self._end(what, "works again")
@@ -48,6 +62,7 @@ class Troubles:
 
     def _end(self, what: str, how: str) -> None:
         trouble = self._failing.pop(what, None)
+        self._said.pop(what, None)
         if trouble is not None and trouble.failures >= SAID_AFTER:
             since = trouble.since.isoformat(timespec="seconds")
             self._logger.warning("%s %s, after %d failures since %s", what, how, trouble.failures, since)

@@ -12,6 +12,7 @@ from api_client import data_of, running_api
 from command_line import run
 
 import secateur
+import secateur.troubles
 from patience import eventually
 from secateur import Queue
 from secateur.engines.native.engine import NativeEngine
@@ -204,3 +205,19 @@ def test_a_single_failure_is_not_talked_about(caplog: pytest.LogCaptureFixture) 
     assert (trouble.what, trouble.error, trouble.failures) == ("sweeping", "it is away", 5)
     troubles.keep_only(set())
     assert list(troubles) == []
+
+
+def test_what_goes_on_failing_is_said_ever_less_often(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    troubles = Troubles(logging.getLogger("secateur.test"))
+    caplog.set_level(logging.INFO)
+    said_after: list[int] = []
+    for second in range(1000):
+        monkeypatch.setattr(secateur.troubles.time, "monotonic", lambda second=second: float(second))
+        before = len(caplog.records)
+        troubles.failed("sweeping", "it is away")
+        said_after += [second] * (len(caplog.records) - before)
+    troubles.went_well("sweeping")
+    assert said_after == [1, 61, 181, 421, 901]
+    assert caplog.records[-1].getMessage().startswith("sweeping works again, after 1000 failures")

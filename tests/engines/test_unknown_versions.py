@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from uuid import UUID
@@ -106,7 +107,9 @@ async def test_its_records_stay_and_it_is_not_written_to(bed: Bed, database: Dat
     assert str(active) in {each["id"] for each in json.loads(cli(bed.url, "history", *of, "--json"))}
     assert json.loads(cli(bed.url, "audit", *of, "--json"))
     assert "tester" in cli(bed.url, "show", str(active), *of)
-    assert "not known to secateur" in cli(bed.url, "undo", str(active), "--yes", *of, code=2)
+    assert await queue.cancellations.ledger.open_cancellations() == [], "nobody sweeps what nobody may write to"
+    refused = cli(bed.url, "undo", str(active), "--yes", *of, code=2)
+    assert re.search(f"not known to secateur.*; to match no more of them: secateur stop .*{active}", refused), refused
     cli(bed.url, "stop", str(active), *of)
     assert (await queue.cancellations.get(active)).state == "stopped"
     assert await rows_of(bed, database) == jobs
@@ -119,6 +122,11 @@ async def test_its_gate_is_stale_and_can_be_removed(bed: Bed, database: Database
     await database.execute(UPGRADES[bed.engine])
     of = ("--engine", bed.engine)
     assert "and the engine is" in cli(bed.url, "gate", "check", *of, code=1)
+    doctor = json.loads(cli(bed.url, "doctor", "--json", code=4))["findings"]
+    (found,) = [each for each in doctor if each["check"] == "engines"]
+    assert found["severity"] == "error"
+    assert found["what_to_do"].startswith("secateur gate ")
+    assert " remove" in found["what_to_do"]
     [listed] = await list_queues(database)
     assert (listed.gate, listed.capabilities.cancel, listed.capabilities.undo) == (GateState.STALE, False, False)
     cli(bed.url, "gate", "remove", *of)

@@ -66,8 +66,8 @@ class Sweeper:
     async def sweep_forever(self) -> None:
         """Sweep every open cancellation, until cancelled. Any number of processes may do this at once.
 
-        Survives a database that goes away; returns if the role has no right to sweep. A repeated failure is logged as a
-        warning once, stored with the record, and listed in `troubles`.
+        Survives a database that goes away; returns if the role has no right to sweep. A repeated failure is logged
+        ever less often, stored with the record, and listed in `troubles`.
         """
         while True:
             pause = SWEEP_PAUSE

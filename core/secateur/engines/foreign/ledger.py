@@ -41,6 +41,7 @@ from secateur.ledger.steps import (
 from secateur.postgres.database import Database
 from secateur.runs import UNFINISHED, Run, RunStatus
 from secateur.states import State
+from secateur.words.shell import command_line
 
 if TYPE_CHECKING:
     from secateur.engines.foreign.source import ForeignSource
@@ -217,7 +218,8 @@ class ForeignLedger(Ledger):
         if (why := self._source.only_watched) is not None:
             # Committed now, it would count as undone, and not one run would come back.
             raise Unsupported(
-                f"{why}: its runs cannot come back. Stop the cancellation, and undo it when secateur knows the version"
+                f"{why}: so long its runs cannot come back; to match no more of them: "
+                f"{command_line('stop', str(cancellation_id), flags=[('--engine', self._source.name)])}"
             )
         if requeue_stopped and self._source.installation.file.stops is None:
             raise unsupported(self._source, "stop runs while they run: there are none to queue again")
@@ -234,8 +236,7 @@ class ForeignLedger(Ledger):
 
     async def _left_alone(self, cancellation_id: UUID) -> SweepStep:
         """The step of a sweep or restore that must not write. Raises `DatabaseError` while there is something to do."""
-        open = {each.id: each.state for each in await self.open_cancellations()}
-        if cancellation_id in open:
+        if cancellation_id in {each.id for each in await super().open_cancellations()}:
             raise DatabaseError(str(self._source.only_watched))
         return SweepStep(State((await self.cancellation(cancellation_id)).state))
 
@@ -279,6 +280,9 @@ class ForeignLedger(Ledger):
         return [Unrestored(**row) for row in rows]
 
     async def open_cancellations(self) -> list[OpenCancellation]:
+        """None where nothing may be written to the queue: they wait for a process that may."""
+        if self._source.only_watched is not None:
+            return []
         return [
             OpenCancellation(self._bare(each.app_id), each.id, each.state)
             for each in await super().open_cancellations()

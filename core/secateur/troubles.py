@@ -8,11 +8,16 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from secateur.errors import Unreachable
+
 SAID_AFTER = 2
 """Failures in a row before one is logged: a single failure is normal, as when Postgres restarts, and is retried."""
 
 REMIND_SECONDS = 60.0
 """Until the first reminder that it still fails; each next one takes twice as long."""
+
+_DATABASE = ""
+"""The subject of all that fails because there is no connection: the first that does speaks for the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class Troubles:
         self._logger = logger
         self._failing: dict[str, Trouble] = {}
         self._said: dict[str, tuple[float, float]] = {}
-        """When each was logged last, by the monotonic clock, and the seconds until it is logged again."""
+        """When each subject was logged last, by the monotonic clock, and the seconds until it is logged again."""
 
     def __iter__(self) -> Iterator[Trouble]:
         return (trouble for trouble in list(self._failing.values()) if trouble.failures >= SAID_AFTER)
@@ -41,15 +46,16 @@ class Troubles:
         before = self._failing.get(what)
         since, failures = (before.since, before.failures + 1) if before else (datetime.now(UTC), 1)
         self._failing[what] = Trouble(what, str(error), since, failures)
-        level = logging.WARNING if failures >= SAID_AFTER and self._is_news(what) else logging.DEBUG
+        subject = _DATABASE if isinstance(error, Unreachable) else what
+        level = logging.WARNING if failures >= SAID_AFTER and self._is_news(subject) else logging.DEBUG
         self._logger.log(level, "%s failed, and will be retried: %s", what, error)
 
-    def _is_news(self, what: str) -> bool:
+    def _is_news(self, subject: str) -> bool:
         now = time.monotonic()
-        at, pause = self._said.get(what, (float("-inf"), REMIND_SECONDS / 2))
+        at, pause = self._said.get(subject, (float("-inf"), REMIND_SECONDS / 2))
         if now - at < pause:
             return False
-        self._said[what] = (now, 2 * pause)
+        self._said[subject] = (now, 2 * pause)
         return True
 
     def went_well(self, what: str) -> None:
@@ -62,7 +68,9 @@ class Troubles:
 
     def _end(self, what: str, how: str) -> None:
         trouble = self._failing.pop(what, None)
-        self._said.pop(what, None)
-        if trouble is not None and trouble.failures >= SAID_AFTER:
+        if trouble is None:
+            return
+        said = [self._said.pop(subject, None) for subject in (what, _DATABASE)]
+        if any(said):
             since = trouble.since.isoformat(timespec="seconds")
             self._logger.warning("%s %s, after %d failures since %s", what, how, trouble.failures, since)

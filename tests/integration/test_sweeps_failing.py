@@ -17,6 +17,7 @@ from patience import eventually
 from secateur import Queue
 from secateur.engines.native.engine import NativeEngine
 from secateur.engines.upkeep import Maintenance
+from secateur.errors import Unreachable
 from secateur.ledger.sweeping import sweep_of
 from secateur.ledger.wording import sweep_in_words
 from secateur.records import Cancellation
@@ -221,3 +222,20 @@ def test_what_goes_on_failing_is_said_ever_less_often(
     troubles.went_well("sweeping")
     assert said_after == [1, 61, 181, 421, 901]
     assert caplog.records[-1].getMessage().startswith("sweeping works again, after 1000 failures")
+
+
+def test_a_database_that_is_away_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    troubles = Troubles(logging.getLogger("secateur.test"))
+    for _ in range(2):
+        caplog.clear()
+        for what in ("sweeping", "pruning") * 3:
+            troubles.failed(what, Unreachable("cannot reach it"))
+        troubles.failed("pruning", "the disk is full")
+        assert [each.what for each in troubles] == ["sweeping", "pruning"]
+        for what in ("sweeping", "pruning"):
+            troubles.went_well(what)
+        said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+        assert [text.partition(", ")[0] for text in said] == [
+            *("sweeping failed", "pruning failed", "sweeping works again", "pruning works again")
+        ]
+        assert said[1].endswith("the disk is full")

@@ -46,7 +46,7 @@ def test_the_readme_lists_every_command() -> None:
     [
         (["cancle"], "there is no `cancle`; did you mean `cancel`?"),
         (["depth", "--jsno"], "unrecognized arguments: --jsno (see `secateur depth --help`)"),
-        (["stop", str(UUID(int=1)), "--yes"], "unrecognized arguments: --yes (see `secateur stop --help`)"),
+        (["stop", str(UUID(int=1)), "--wait"], "unrecognized arguments: --wait (see `secateur stop --help`)"),
         (["token", "list", "--all"], "unrecognized arguments: --all (see `secateur token list --help`)"),
         (["--nonsense"], "unrecognized arguments: --nonsense (see `secateur --help`)"),
         (["cancel", "--app", "a", "--ye"], "unrecognized arguments: --ye"),

@@ -329,7 +329,7 @@ FAULTS: list[Fault] = [
     ),
     (
         "a stop does not tell the gate",
-        "secateur.stop_cancellation",
+        "secateur.withdraw",
         "perform secateur.compile_gate_of(",
         "perform concat(",
         a_stop_is_obeyed,

@@ -74,7 +74,7 @@ def test_install_says_what_it_did(here: Here, empty_database_url: str) -> None:
     assert "run `secateur install`" in missing.err
     first, second = here("install", url=empty_database_url), here("install", url=empty_database_url)
     assert (first.code, second.code) == (0, 0)
-    assert "0001_schema.sql" in first.out
+    assert "ledger.sql, " in first.out
     assert "was already up to date" in second.out
     assert "There are no functions yet" in here("depth", url=empty_database_url).out
     assert here("depth", "--json", url=empty_database_url).json == []

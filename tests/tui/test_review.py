@@ -511,7 +511,7 @@ async def test_a_figure_of_the_filter_that_cannot_be_counted_again_is_told_with_
         await console.press("f9")
         await console.shows("Cancel 2,117 runs", "counting exactly")
         assert not console.app.screen.query_one("#confirmation").display
-        await console.shows("not counted again: the database did not answer")
+        await console.shows("still not counted again: the database")
         await console.shows("type vendor-syncs  to confirm")
         await consent(console)
         await console.press("enter")

@@ -154,7 +154,6 @@ create table secateur.cancellations (
 create index cancellations_active on secateur.cancellations (app_id, serial) where state = 'active';
 -- What a sweeper has to do besides.
 create index cancellations_restoring on secateur.cancellations (serial) where state = 'undone' and restored_at is null;
-create index cancellations_retrying on secateur.cancellations (serial) where state = 'retrying';
 -- Which of a long history may reach the runs of a restore's batch.
 create index cancellations_by_end on secateur.cancellations (app_id, started_before) where state in ('active', 'complete');
 -- From when on an undo has no longer been possible.
@@ -164,6 +163,7 @@ create index cancellations_unpruned on secateur.cancellations (greatest(complete
 create index cancellations_by_serial on secateur.cancellations (serial);
 create index cancellations_by_id on secateur.cancellations (id);
 create index cancellations_of_run on secateur.cancellations (run_id, app_id) where run_id is not null;
+create index cancellations_retrying on secateur.cancellations (serial) where state = 'retrying';
 
 -- Tallies are sums of deltas, one row a batch, so that no row is hot.
 create table secateur.cancellation_deltas (

@@ -80,7 +80,6 @@ create table secateur.runs (
          then current_setting('secateur.traceparent', true) end,
   -- The app comes last in the keys of what is looked up by many ids at once. Were it first, all that an app has would look like few rows to a
   -- planner whose statistics are older than the flood: it would read them instead, and lock them in their order, not in that of the ids.
-  primary key (id, app_id),
   -- Each update reads the checks anew, so they are short: a claim is one, and so is a completion.
   constraint runs_states check (
     case when finished_at is null
@@ -102,30 +101,35 @@ create table secateur.runs (
 create trigger refuse_deep_event before insert on secateur.runs
   for each row when (pg_column_size(new.event) > 4000) execute function secateur.refuse_deep_event();
 
--- The order of claims: one descent per function, no sort. By the id's bytes, whose order is the same: were it the id itself, the planner
--- could as well take runs_unfinished, which has the ids of all priorities.
-create index runs_queued on secateur.runs (app_id, function_id, priority desc, uuid_send(id)) where status = 'queued';
--- Promotion of what has become due. With the id, so that a floor can lie between runs of the same time.
-create index runs_scheduled on secateur.runs (app_id, function_id, scheduled_for, id) where status = 'scheduled';
+-- Among indexes that cost the same, the planner prefers by their age, so their order here matters: it is that in which the numbered files
+-- make them.
+
 -- Recovery of expired leases.
 create index runs_running on secateur.runs (app_id, lease_expires_at) where status = 'running';
 -- Depth by an index-only scan, and the sweep's walk through one function's backlog in the order of ids.
 create index runs_unfinished on secateur.runs (app_id, function_id, status, id) include (started_at)
   where status in ('queued', 'scheduled', 'running');
--- Queued runs that once waited for their time: since when they can be claimed, which their start does not tell.
-create index runs_promoted on secateur.runs (app_id, function_id, scheduled_for)
-  where status = 'queued' and scheduled_for is not null;
+-- What one cancellation reached: its recount, its report, its undo.
+create index runs_cancelled on secateur.runs (cancellation_id, id) where cancellation_id is not null;
+-- The order of claims: one descent per function, no sort. By the id's bytes, whose order is the same: were it the id itself, the planner
+-- could as well take runs_unfinished, which has the ids of all priorities.
+create index runs_queued on secateur.runs (app_id, function_id, priority desc, uuid_send(id)) where status = 'queued';
+-- What a cancellation has handed over.
+create index runs_handed_over on secateur.runs (handed_over_from, id) where handed_over_from is not null;
+alter table secateur.runs add primary key (id, app_id);
 -- What is to be pruned: what ended by itself, and what was cancelled for other reasons than a cancellation.
 create index runs_drained on secateur.runs (app_id, finished_at) where status in ('completed', 'failed');
 create index runs_cancelled_otherwise on secateur.runs (app_id, finished_at)
   where status = 'cancelled' and cancellation_id is null;
--- Failed and cancelled runs, for whoever lists, counts or retries them.
+-- Failed and cancelled runs, for whoever lists, counts or retries them; and what a retry has queued.
 create index runs_failed on secateur.runs (app_id, function_id, id) include (started_at) where status = 'failed';
-create index runs_cancelled_of on secateur.runs (app_id, function_id, id) include (started_at) where status = 'cancelled';
--- What one cancellation reached: its recount, its report, its undo. And what it has handed over, and what a retry has queued.
-create index runs_cancelled on secateur.runs (cancellation_id, id) where cancellation_id is not null;
-create index runs_handed_over on secateur.runs (handed_over_from, id) where handed_over_from is not null;
+-- Queued runs that once waited for their time: since when they can be claimed, which their start does not tell.
+create index runs_promoted on secateur.runs (app_id, function_id, scheduled_for)
+  where status = 'queued' and scheduled_for is not null;
 create index runs_retried on secateur.runs (retry_id, id) where retry_id is not null;
+create index runs_cancelled_of on secateur.runs (app_id, function_id, id) include (started_at) where status = 'cancelled';
+-- Promotion of what has become due. With the id, so that a floor can lie between runs of the same time.
+create index runs_scheduled on secateur.runs (app_id, function_id, scheduled_for, id) where status = 'scheduled';
 
 -- A running run that is asked to stop. It is a row of its own, so that a commit locks no run; and there is one for each cancellation that asks,
 -- so that the run also stops when one of them is stopped itself.
@@ -137,11 +141,11 @@ create table secateur.cancel_requests (
   requested_at timestamptz not null default clock_timestamp(),
   outcome text check (outcome in ('cancelled', 'finished_first', 'withdrawn')),
   app_id text not null,
-  primary key (run_id, claim_token, cancellation_id, app_id),
   foreign key (app_id, cancellation_id) references secateur.cancellations
 );
 
 create index cancel_requests_open on secateur.cancel_requests (cancellation_id, run_id) where outcome is null;
+alter table secateur.cancel_requests add primary key (run_id, claim_token, cancellation_id, app_id);
 
 -- What a condition says of runs on which it takes too long for a claim. They are looked at singly, in the background.
 create table secateur.slow_verdicts (

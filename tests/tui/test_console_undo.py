@@ -6,7 +6,7 @@ import re
 from uuid import UUID
 
 from console_driver import Console, Start
-from standing_incident import ACME, stop_running
+from standing_incident import ACME, ARRIVING, stop_running
 from test_history import cancel, history
 
 from secateur.postgres.database import Database
@@ -106,12 +106,16 @@ async def test_a_restore_is_followed_live(start: Start, incident_url: str, size:
         cancellation = await swept_in_part(incident_url, 100)
         await history(console)
         await console.shows("sweeping", "while it is active")
+        # The list is older than the question.
+        console.app.screen.workers.cancel_group(console.app.screen, "history")
+        console.app.screen.chosen.cancelled = 7
         cancelled: int = await console.database.fetchval(
             "select count(*) from secateur.runs where status = 'cancelled'"
         )
         await console.press("U")
         await console.shows(
             f"{cancelled} runs that waited go back",
+            f"Its sweep goes on: {ACME + ARRIVING} runs planned",
             "So does what it cancels until you answer; then it cancels nothing.",
         )
         await console.press("y")

@@ -316,6 +316,9 @@ class HistoryScreen(PlaceScreen):
         cancellation = self.chosen
         if cancellation is None or not undo_label(cancellation, self._feed.now()):
             return
+        with suppress(SecateurError):  # the answer meets the same trouble, and says so
+            # What the list shows may be seconds old, and a sweep cancels thousands in a second.
+            cancellation = await self.session.ask(self.session.queue.cancellations.get(cancellation.id))
         question = undo_question([cancellation])
         answer = await self.app.push_screen_wait(QuestionScreen(self.session, question))
         if answer is Choice.NO:

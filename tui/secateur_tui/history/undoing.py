@@ -95,7 +95,9 @@ def _undo(commit: Sequence[Cancellation]) -> Question:
         (f" that waited {_go(waiting)} back to what {'it was' if waiting == 1 else 'they were'}.", "plain"),
     ]
     if any(each.state == State.ACTIVE for each in commit):
-        lines.append(("\nSo does what it cancels until you answer; then it cancels nothing.", "plain"))
+        lines.append(
+            (f"{_planned(commit)}\nSo does what it cancels until you answer; then it cancels nothing.", "plain")
+        )
     if stopped:
         stay = "stays" if stopped == 1 else "stay"
         lines.append((f"\n{runs(stopped)} stopped while running {stay} cancelled; a queues them too.", "warn"))
@@ -108,6 +110,15 @@ def _undo(commit: Sequence[Cancellation]) -> Question:
         lines.append((f"\nUndo is possible until {readable(until, digits=0)}.", "quiet"))
     other = f"undo, queue the {number(stopped)} too" if stopped else ""
     return Question("Undo", toned(*lines), "undo", other)
+
+
+def _planned(commit: Sequence[Cancellation]) -> str:
+    """How many runs its sweep was to reach, where it has not reached so many yet."""
+    expected = [each.expected for each in commit if each.expected is not None]
+    if len(expected) < len(commit) or sum(expected) <= sum(each.matched for each in commit):
+        return ""
+    about = "" if all(each.expected_exact for each in commit) else "about "
+    return f"\nIts sweep goes on: {about}{runs(sum(expected))} planned."
 
 
 def _undo_until(commit: Sequence[Cancellation]) -> datetime | None:

@@ -37,7 +37,7 @@ async def consent(console: Console) -> None:
 async def test_a_proposal_is_found_reviewed_and_approved(start: Start, incident_url: str) -> None:
     await propose(incident_url)
     async with start(incident_url) as console:
-        await console.shows("A proposal waits for a decision")
+        await console.shows("A proposal waits; : shows it")
         await console.press("colon")
         await console.type("proposal acme")
         await console.press("enter")

@@ -145,3 +145,11 @@ def test_a_bar_has_a_tick_where_the_share_was(share: float, other: float | None,
 def test_the_heading_takes_fewer_words_where_there_is_less_room(baseline: Baseline, brief: str) -> None:
     view = View.of_arrivals(found(baseline, VENDORS), SCOPE)
     assert heading(view, "", 52).plain.startswith(brief)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.0004, 0.005, 0.5, 0.995, 0.9997, 1.0])
+def test_no_share_is_wider_than_its_column(share: float) -> None:
+    view = View.of_arrivals(found(Baseline.BEFORE, field("event.name", value("x", share, 0.9996))), SCOPE)
+    heading_, *lines = shown(view, 76)
+    assert [cells(line) for line in lines] == [cells(heading_)] * len(lines)
+    assert lines[1].endswith(">99.9 %")

@@ -20,6 +20,7 @@ from secateur.errors import SecateurError
 from secateur.ledger.proposals import ProposedCancellation
 from secateur.looking.aftermath import Aftermath, still_arriving
 from secateur_tui.frame.terminal_app import TerminalApp
+from secateur_tui.keymap import display_of
 from secateur_tui.session import AFTERMATH_SECONDS, Feed, Session, pause_after
 from secateur_tui.themes import THEMES
 
@@ -31,6 +32,8 @@ NEWS_FOR = timedelta(minutes=30)
 
 PROPOSALS_SECONDS = 10.0
 """From one look for new proposals to the next."""
+
+_PALETTE_KEY = display_of("console.palette")
 
 _SOON_SECONDS = 0.5
 """From one look at what still arrives to the next, until something is known."""
@@ -115,7 +118,7 @@ class LiveApp(TerminalApp):
                 if new := {each.id for each in self.proposals} - known:
                     known |= new
                     what = "A proposal waits" if len(new) == 1 else f"{len(new)} proposals wait"
-                    self.notify(f"{what} for a decision: : finds it", markup=False)
+                    self.notify(f"{what}; {_PALETTE_KEY} shows {'it' if len(new) == 1 else 'them'}", markup=False)
             await asyncio.sleep(PROPOSALS_SECONDS)
 
     @property

@@ -30,7 +30,7 @@ VALUES = 3
 """Of one field, where there are several fields."""
 
 _SHARE = 7
-"""Cells of a share such as `> 99.9 %`."""
+"""Cells of a share such as `>99.9 %`."""
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _TICK = "┃"
 _LEAST_BAR = 6
@@ -171,10 +171,15 @@ class _Layout:
         return text + self._shares(pick.share, pick.other)
 
     def _shares(self, share: float, other: float | None) -> Content:
-        text = toned((f" {percent(share):>{_SHARE}}", "count" if other is not None and share > other else "plain"))
+        text = toned((f" {_percent(share)}", "count" if other is not None and share > other else "plain"))
         if self.has_second:
-            text += toned((f" {'' if other is None else percent(other):>{_SHARE}}", "quiet"))
+            text += toned((f" {_percent(other)}", "quiet"))
         return text
+
+
+def _percent(share: float | None) -> str:
+    """As wide as every other."""
+    return ("" if share is None else percent(share).replace("> ", ">").replace("< ", "<")).rjust(_SHARE)
 
 
 def bar(share: float, other: float | None, width: int) -> str:

@@ -24,7 +24,8 @@ from secateur_tui.app import ConsoleApp
 from secateur_tui.frame.depth_plot import DepthPlot
 from secateur_tui.frame.question import QuestionScreen
 from secateur_tui.queues.detail import DepthDetail
-from secateur_tui.review.screen import FRESH_SECONDS, CommitButton
+from secateur_tui.review.consent import CommitButton
+from secateur_tui.review.pressing import FRESH_SECONDS
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))

@@ -15,7 +15,7 @@ from unittest.mock import Mock
 import pytest
 from console_driver import Console, Start
 from standing_incident import ACME, ARRIVING, CULPRIT, seed, stop_running
-from textual.widgets import Button, Input
+from textual.widgets import Button, Input, Static
 
 from patience import eventually
 from secateur.cli.arguments import parse
@@ -23,9 +23,11 @@ from secateur.cli.requesting import read_request
 from secateur.postgres.embedded import EmbeddedPostgres
 from secateur.requests import CancellationRequest
 from secateur.schema import install
+from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.review import sentences as review_text
+from secateur_tui.review.consent import Confirmation, Consent
 from secateur_tui.review.copying import as_curl
 from secateur_tui.review.screen import ReviewScreen
 
@@ -174,6 +176,22 @@ async def test_keys_before_the_figure_is_painted_are_discarded(
         assert await committed(console) == 0
 
 
+async def test_keys_typed_before_it_was_seen_are_not_taken_as_its_own(start: Start, incident_url: str) -> None:
+    """A busy machine takes seconds to open it, and nobody knows meanwhile whether the key was heard."""
+    async with start(incident_url) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.shows("exact")
+        console.burst("f9", *"vendor", "enter")
+        await console.shows("enter goes on")
+        await console.at_rest()
+        assert [field.value for field in console.app.screen.query(Input)] == ["", ""]
+        assert console.app.focused is console.app.screen.query_one("#reason")
+        await console.press("escape")
+        await console.shows("✓ valid")
+        assert console.app.screen.query_one(ExpressionEditor).text == CULPRIT
+        assert "opening the review" not in console.text
+
+
 async def test_enter_in_a_field_only_moves_on(start: Start, incident_url: str) -> None:
     async with review(start, incident_url) as console:
         assert console.app.focused is console.app.screen.query_one("#reason")
@@ -181,9 +199,14 @@ async def test_enter_in_a_field_only_moves_on(start: Start, incident_url: str) -
         assert console.app.focused is console.app.screen.query_one("#confirm")
         await console.press("enter")
         await console.shows("to confirm, type vendor-syncs or")
+        # The next count has another figure.
+        console.app.screen.query_one(Consent).ask_for(Confirmation("vendor-syncs", frozenset({86_166}), 86_166))
+        told = console.app.screen.query_one("#outcome", Static).content
+        assert str(told) == "to confirm, type vendor-syncs or 86,166 exactly"
         console.burst(*"vendor-syncs", "enter", "enter", "enter")
         await console.at_rest()
         assert console.app.focused is console.app.screen.query_one("#commit")
+        await console.shows("press it once more")
         assert await committed(console) == 0, "keys repeated at once are no decision"
 
 
@@ -235,7 +258,7 @@ async def test_without_a_condition_it_warns(start: Start, incident_url: str, siz
 
 async def test_nothing_to_cancel_cannot_be_committed(start: Start, incident_url: str) -> None:
     async with review(start, incident_url, "event.data.vendor_id == 'nobody'") as console:
-        await console.shows("nothing matches")
+        await console.shows("nothing matches: nothing to cancel")
         assert console.app.screen.query_one("#commit", Button).disabled
 
 

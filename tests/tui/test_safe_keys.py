@@ -17,7 +17,8 @@ from secateur_tui.frame.question import QuestionScreen
 from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.queues.depth_table import DepthTable
 from secateur_tui.queues.screen import QueuesScreen
-from secateur_tui.review.screen import FRESH_SECONDS, CommitButton
+from secateur_tui.review.consent import CommitButton
+from secateur_tui.review.pressing import FRESH_SECONDS
 
 KEY_REPEAT_SECONDS = 1 / 30
 

@@ -13,7 +13,7 @@ from pseudo_terminal import PROGRAM, Terminal
 from standing_incident import ACME, ARRIVING, CULPRIT
 
 from patience import PATIENCE, wait_for
-from secateur_tui.review.screen import FRESH_SECONDS
+from secateur_tui.review.pressing import FRESH_SECONDS
 
 
 def test_without_a_terminal_it_says_what_to_do_instead(embedded_url: str) -> None:

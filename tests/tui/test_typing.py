@@ -14,6 +14,8 @@ from secateur.cel.diagnostics import Reporter
 from secateur.cel.syntax.ast import Node
 from secateur_tui.filter.condition import ConditionField
 from secateur_tui.filter.editor import ExpressionEditor
+from secateur_tui.filter.matches import Matches, Stage
+from secateur_tui.filter.request_fields import RequestFields
 from secateur_tui.filter.screen import FilterScreen
 from secateur_tui.history.screen import HistoryScreen
 
@@ -121,3 +123,18 @@ async def test_a_keystroke_hardly_lays_out_the_screen_anew(
         await mistake()
         # The examples go, and come back.
         assert laid_out <= 2
+
+
+async def test_an_expression_that_is_refused_is_not_being_counted(start: Start, incident_url: str) -> None:
+    """Where a check takes long, it waits for a pause, and what is typed until then is no better than before."""
+    async with start(incident_url) as console:
+        await console.filter_for("vendor-syncs")
+        screen = console.app.screen
+        editor = screen.query_one(ExpressionEditor)
+        editor.rewrite("true || " * 3_000 + "true")
+        await console.shows("longer than 20,000 characters", "counts return once the filter is valid")
+        screen.query_one(RequestFields)._check_took = 10.0
+        editor.insert(" ")
+        await console.until(lambda: not screen.query_one(RequestFields).is_checked)
+        assert screen.query_one(Matches).tally.stage is Stage.INVALID
+        assert "counting…" not in console.text

@@ -13,7 +13,7 @@ from standing_incident import ACME, ARRIVING, CULPRIT
 
 from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.filter.examples import Examples
-from secateur_tui.review.screen import FRESH_SECONDS
+from secateur_tui.review.pressing import FRESH_SECONDS
 
 MATCHING = f"{ACME + ARRIVING:,}"
 TAKES_IT = "tab takes"

@@ -129,6 +129,10 @@ class ConditionField(Vertical):
         self._say_again()
         return self.editor.is_waiting
 
+    def opens_review(self) -> None:
+        """Say at once that the key was heard: on a busy machine a review takes seconds to appear."""
+        self._rule.note(toned(("opening the review…", "count")))
+
     def tell_of_none(self) -> str:
         """What to say, once, to whoever wanted a suggestion and goes on without one; empty for everybody else."""
         if self.has_text or not self.editor.missed:

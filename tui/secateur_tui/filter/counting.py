@@ -95,7 +95,7 @@ class Counting:
         """Count another request, once the typing pauses; None: what is typed means nothing."""
         self._request = request
         if request is None:
-            self._invalid()
+            self.invalid()
         else:
             self.outdated()
             self._start(request)
@@ -121,7 +121,8 @@ class Counting:
         self._examples.clear("looking…")
         self._found()
 
-    def _invalid(self) -> None:
+    def invalid(self) -> None:
+        """What is typed means nothing."""
         self.stop()
         self.seen = None
         self._matches.invalid()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from secateur.errors import SecateurError
 from secateur.runs import Functions, Scope
+from secateur_tui.drafts import Draft
 from secateur_tui.expressions import Kept
 from secateur_tui.filter.naming import NameScreen
 from secateur_tui.frame import offers
@@ -27,8 +28,16 @@ async def keep(place: PlaceScreen, filter_: Kept) -> bool:
     return True
 
 
-async def save(place: PlaceScreen, filter_: Kept) -> None:
-    """Keep a filter under a name that the user types. To be called in a worker of the place."""
+async def save(place: PlaceScreen, draft: Draft, *, is_valid: bool) -> None:
+    """Keep a filter under a name that the user types, or say why not. To be called in a worker of the place."""
+    if not is_valid:
+        place.notify("Only a valid filter can be saved.", severity="warning", markup=False)
+        return
+    if len(draft.scope.each) > 1:
+        told = "A filter of several functions is not saved: choose one of them, or the app."
+        place.notify(told, severity="warning", markup=False)
+        return
+    filter_ = draft.kept()
     taken = {each.name for each in place.session.expressions.kept if each.name}
     name = await place.app.push_screen_wait(NameScreen(place.session, filter_.if_, taken))
     if name is not None and await keep(place, replace(filter_, name=name)):

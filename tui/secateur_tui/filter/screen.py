@@ -75,9 +75,8 @@ class FilterScreen(PlaceScreen):
         super().__init__(session)
         self.draft = draft
         self._opening_until = time.monotonic() + _OPENING_SECONDS
-        self._begins_with_what_stands_out = stands_out
+        self._begins_with_what_stands_out, self._is_opening_review = stands_out, False
         self._feed = feed
-
         # Held here, not looked up: a count may come back while the screen is being taken down.
         self._candidates = CompletionList(lambda: self.query_one("#lower").region)
         self._condition = ConditionField(
@@ -122,9 +121,9 @@ class FilterScreen(PlaceScreen):
         self.refresh_bindings()
 
     def accepts(self, event: events.Key) -> bool:
-        """An enter that opened this screen, held or pressed twice, is not typed into the expression."""
+        """Nothing is typed while a review opens; nor is an enter that opened this screen, held or pressed twice."""
         if event.key != "enter" or event.time >= self._opening_until:
-            return True
+            return not self._is_opening_review
         self._opening_until = event.time + _OPENING_SECONDS
         return False
 
@@ -134,6 +133,9 @@ class FilterScreen(PlaceScreen):
         self._suggesting.stop()
 
     def on_screen_resume(self) -> None:
+        if self._is_opening_review:
+            self._is_opening_review = False
+            self._condition.check()
         self._suggesting.look_again()
         self._counting.count_again()
 
@@ -196,7 +198,8 @@ class FilterScreen(PlaceScreen):
     def _changed(self) -> None:
         """Something else is typed; once it is checked, count it if it means something."""
         if not self._fields.is_checked:
-            self._counting.outdated()
+            # After a mistake nothing is being counted: what is typed now may be no better.
+            (self._counting.invalid if self._fields.request is None else self._counting.outdated)()
             return
         self._lower.conditioned(self._condition.has_text)
         self._ask_what_stands_out()
@@ -227,13 +230,7 @@ class FilterScreen(PlaceScreen):
     @work(exclusive=True, group="dialog")
     async def action_save(self) -> None:
         self._fields.catch_up()
-        if self._condition.filter is None:
-            self.notify("Only a valid filter can be saved.", severity="warning", markup=False)
-        elif len(self.draft.scope.each) > 1:
-            told = "A filter of several functions is not saved: choose one of them, or the app."
-            self.notify(told, severity="warning", markup=False)
-        else:
-            await keeping.save(self, self.draft.kept())
+        await keeping.save(self, self.draft, is_valid=self._condition.filter is not None)
 
     def action_fix(self) -> None:
         self._fields.catch_up()
@@ -278,7 +275,9 @@ class FilterScreen(PlaceScreen):
             self.notify(told, severity="warning", markup=False)
         else:
             self._remember()
-            self.post_message(self.ReviewWanted(self._fields.request, self._counting.seen))
+            self._condition.opens_review()
+            self._is_opening_review = True
+            self.call_after_refresh(self.post_message, self.ReviewWanted(self._fields.request, self._counting.seen))
 
     @work(exclusive=True, group="cancel-run")
     async def action_cancel_run(self) -> None:

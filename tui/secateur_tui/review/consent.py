@@ -23,6 +23,9 @@ SETTLE_SECONDS = 0.25
 """A press within this time after the commit button got the focus belongs to the key before, and is no decision."""
 
 
+TOO_SOON = "that enter came too soon after the last one: press it once more"
+
+
 @dataclass(frozen=True, slots=True)
 class Confirmation:
     """What must be typed before the commit."""
@@ -45,6 +48,9 @@ class Confirmation:
 class CommitButton(Button):
     """Ignores keys that were pressed before the focus had been on it for a moment, however late they are handled."""
 
+    class PressedTooSoon(Message):
+        """A press was ignored."""
+
     settles_at = math.inf
     """When a press begins to count, by the monotonic clock."""
 
@@ -55,6 +61,7 @@ class CommitButton(Button):
         if event.key == "enter" and event.time < self.settles_at:
             event.stop()
             event.prevent_default()
+            self.post_message(self.PressedTooSoon())
 
 
 class Consent(Vertical):
@@ -98,6 +105,8 @@ class Consent(Vertical):
         self._ask = Static(id="ask", classes="ask", markup=False)
         self._confirmation = Horizontal(self._ask, self._confirm, id="confirmation")
         self._needed: Confirmation | None = None
+        self._told_to_confirm: Confirmation | None = None
+        """What the outcome line says is to be typed."""
         self._is_open = False
 
     def compose(self) -> ComposeResult:
@@ -135,6 +144,8 @@ class Consent(Vertical):
             return
         self._needed = needed
         self._confirmation.display = needed is not None
+        if self._told_to_confirm not in (None, needed):
+            self._tell_to_confirm()
         if needed is not None:
             self._ask.update(toned(("type ", "quiet"), (str(needed), "strong")))
 
@@ -150,6 +161,7 @@ class Consent(Vertical):
         self.show(toned((one_line(text), tone)))
 
     def show(self, told: Content) -> None:
+        self._told_to_confirm = None
         if tell(self._outcome, told):
             self.post_message(self.Said())
 
@@ -161,13 +173,25 @@ class Consent(Vertical):
     def _entered(self, event: Input.Submitted) -> None:
         event.stop()
         if event.input is self._confirm and not self.is_confirmed:
-            self.say(f"to confirm, type {self._needed} exactly", "warn")
+            self._tell_to_confirm()
         elif event.input is self._reason and self._needed is not None:
             self._confirm.focus()
         elif self.button.disabled:
             self._leave.focus()
         else:
             self.button.focus()
+
+    def _tell_to_confirm(self) -> None:
+        """The figure changes with each count."""
+        if (needed := self._needed) is None:
+            self.show(Content(""))
+        else:
+            self.say(f"to confirm, type {needed} exactly", "warn")
+            self._told_to_confirm = needed
+
+    @on(CommitButton.PressedTooSoon)
+    def _too_soon(self) -> None:
+        self.say(TOO_SOON, "warn")
 
     @on(Button.Pressed, "#leave")
     def _leave_pressed(self, event: Button.Pressed) -> None:

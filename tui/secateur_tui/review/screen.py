@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,10 +27,11 @@ from secateur_tui.frame.telling import tell
 from secateur_tui.frame.terminal_app import type_ahead_of
 from secateur_tui.keymap import Action, bindings_of
 from secateur_tui.review import sentences as review_text
-from secateur_tui.review.consent import CommitButton, Confirmation, Consent
+from secateur_tui.review.consent import TOO_SOON, CommitButton, Confirmation, Consent
 from secateur_tui.review.copying import CopyScreen
 from secateur_tui.review.figures import Figures, at_most
 from secateur_tui.review.gathering import Gathering
+from secateur_tui.review.pressing import Presses
 from secateur_tui.review.steps import Step
 from secateur_tui.session import Feed, Session
 
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 
 FOLLOW_SECONDS = 0.5
 """Between two looks whether a pending cancellation is in force."""
-
-FRESH_SECONDS = 0.5
-"""An enter this soon after another may be the repeat of a held key."""
 
 HELD_SECONDS = 0.12
 """A key that is held repeats itself within this time. So the commit waits that long for another enter: a keyboard may
@@ -107,10 +104,7 @@ class ReviewScreen(Dialog[None]):
         self._figures = Figures(seen, at_most(request, feed.depths))
         self._gathered = Gathering(session, self._figures, self._draw)
         self._step = Step.OPENING
-        self.entered_at = -math.inf
-        """When enter was pressed last, by the monotonic clock, if no other key has been since."""
-        self._is_repeat = False
-        """The last enter came soon after another one."""
+        self._presses = Presses()
         self._pending: Sequence[Cancellation] = ()
         self._sentence = Static(id="sentence", markup=False)
         self._proportions = Static(id="proportions", markup=False)
@@ -140,16 +134,19 @@ class ReviewScreen(Dialog[None]):
         self.set_interval(1.0, self._draw)
 
     def accepts(self, event: events.Key) -> bool:
-        """A held or repeated enter never commits: that takes a fresh press."""
-        is_fresh = event.time - self.entered_at >= FRESH_SECONDS
-        self.entered_at = event.time if event.key == "enter" else -math.inf
-        if event.key == "enter":
-            self._is_repeat = not is_fresh
-        return is_fresh or not (event.key == "enter" and isinstance(self.focused, CommitButton))
+        """What was pressed before the review was seen belongs to the filter, but for the keys that leave. A held or
+        repeated enter never commits: that takes a fresh press.
+        """
+        if self._presses.is_of_before(event):
+            return False
+        if self._presses.is_fresh(event) or not isinstance(self.focused, CommitButton):
+            return True
+        self._consent.say(TOO_SOON, "warn")
+        return False
 
     def on_mouse_down(self) -> None:
         """A click is no repeated key."""
-        self._is_repeat = False
+        self._presses.is_repeat = False
 
     @on(events.Resize)
     @on(Consent.Said)
@@ -169,6 +166,7 @@ class ReviewScreen(Dialog[None]):
 
     def _open(self) -> None:
         self._step = Step.READY
+        self._presses.begin()
         self._draw()
         self._consent.open()
         self._make_room_later()
@@ -228,7 +226,7 @@ class ReviewScreen(Dialog[None]):
                 self._step, "r asks again"
             )
         if self._is_pointless:
-            return f"nothing matches, so there is nothing to {self._request.verb}"
+            return f"nothing matches: nothing to {self._request.verb}"
         return None if self._consent.is_confirmed else "first confirm"
 
     @on(Consent.ReasonTyped)
@@ -267,7 +265,7 @@ class ReviewScreen(Dialog[None]):
     async def _commit_unless_held(self) -> None:
         await sleep_on_time(HELD_SECONDS)
         await type_ahead_of(self).done()
-        if self._is_repeat:
+        if self._presses.is_repeat:
             self._consent.say("enter is held down: let go of it, then press it once", "warn")
         else:
             self._commit()

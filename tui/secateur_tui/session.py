@@ -151,9 +151,9 @@ class Session:
     """Why it is read-only although nobody asked for that, such as `role viewer`."""
     context: str | None = None
     production: bool = True
+    """The context deserves a warning colour."""
     budget: int | None = None
     """Of the context: how many runs may be cancelled without another login."""
-    """The context deserves a warning colour."""
     zone: tzinfo = UTC
     """The time zone of local times."""
     refresh_seconds: float = 1.0

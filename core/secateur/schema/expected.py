@@ -14,6 +14,8 @@ from secateur.schema.migrations import Part, bundled
 _INDEX = re.compile(r"^create (?:unique )?index (\w+) on secateur\.[^;]+", re.MULTILINE)
 _TRIGGER = re.compile(r"^create trigger (\w+) [^;]+", re.MULTILINE)
 _TABLE = re.compile(r"^create table secateur\.(\w+) \(\n(.*?)^\)", re.MULTILINE | re.DOTALL)
+_ADDED = re.compile(r"^alter table secateur\.(\w+) add ([^;]+);", re.MULTILINE)
+"""A key that is made after some of the table's indexes."""
 _COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
 _MEMBER = re.compile(r"^  (?=[^\s)])", re.MULTILINE)
 _OF_TABLE = {"constraint", "primary", "unique", "foreign"}
@@ -30,11 +32,15 @@ class TableParts:
 
 
 def expected_tables(parts: Collection[Part]) -> dict[str, TableParts]:
-    return {
+    tables = {
         found[1]: _table_parts(found[1], _COMMENT.sub("", found[2]))
         for sql in _tables(parts)
         for found in _TABLE.finditer(sql)
     }
+    for sql in _tables(parts):
+        for added in _ADDED.finditer(sql):
+            tables[added[1]].constraints.update(_of_table(added[1], added[2]))
+    return tables
 
 
 def expected_triggers(parts: Collection[Part]) -> dict[str, str]:

@@ -88,7 +88,13 @@ def bundled() -> Sequence[Migration]:
     return (
         *(_numbered(name, own.joinpath(name).read_text(encoding="utf-8")) for name in numbered),
         *(
-            Migration(name, own.joinpath(f"tables/{name}").read_text(encoding="utf-8"), (), True, part, True)
+            Migration(
+                name,
+                own.joinpath(f"tables/{name}").read_text(encoding="utf-8"),
+                once=True,
+                part=part,
+                are_tables=True,
+            )
             for part in Part
             for name in TABLES[part]
         ),

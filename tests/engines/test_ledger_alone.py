@@ -133,9 +133,7 @@ async def test_a_version_that_is_not_known_is_never_written_to(empty_database_ur
     for command in (
         ("cancel", "--app", "default", "--yes"),
         ("cancel-run", "1", "--yes"),
-        ("restore-run", "1"),
         ("propose", "--app", "default"),
-        ("undo", "8f14e45f-ceea-467f-9a36-dd4a2c6f1b7e", "--yes"),
     ):
         assert why in cli(url, *command, *of, code=2)
     assert why in cli(url, "install", *of, code=1)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from secateur.cel.values import encode_json
+from secateur.engines.base import cannot_cancel, queue_of
 from secateur.errors import NeedsApproval, NotFound
 from secateur.instants import read_instant
 from secateur.postgres.database import Database
@@ -123,13 +124,17 @@ class Proposals:
         key: str | None = None,
         token: Credential | None = None,
     ) -> ProposedCancellation:
-        """Raises `ExpressionError` for its `if`, and `Conflict` if the app has 100 open ones.
+        """Raises `ExpressionError` for its `if`, `Conflict` if the app has 100 open ones, and `Unsupported` where none
+        could be committed.
 
         Repeatable under one idempotency key, which from then on commits nothing any more.
         `token` is that of the HTTP API by which somebody asks.
         """
         request.compile()
         installation, app_id = await self._cancellations.ledger.stored_app(request.app_id)
+        queue = queue_of(self._cancellations.engine, request.app_id)
+        if queue.only_watched is not None:
+            raise cannot_cancel(queue)
         made: UUID = await self._database.fetchval(
             _SQL["propose"],
             uuid4() if key is None else _id_under(app_id, key),

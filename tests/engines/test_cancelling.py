@@ -319,7 +319,7 @@ async def test_a_commit_happens_once_under_its_key(bed: Bed, engine: ForeignEngi
         await commit(queue, request(app), "key")
     with pytest.raises(RequestError, match="there is no"):
         await commit(queue, request("no such queue"))
-    with pytest.raises(RequestError, match="there is no"):
+    with pytest.raises(RequestError, match="has no function 'no such task'; known functions: "):
         await commit(queue, request(app, function_id="no such task"))
     assert [each.id for each in await queue.cancellations.list()] == [first.id]
 

@@ -344,7 +344,7 @@ async def test_points_are_what_is_known(database: Database, database_url: str) -
         assert all(point.in_per_second is None for point in unknown)
         assert series.points[-100].in_per_second == pytest.approx(3.0)
         assert series.points[-100].out_per_second == 0
-        with pytest.raises(NotFound, match="no billing / nothing"):
+        with pytest.raises(NotFound, match="'billing' has no function 'nothing'"):
             await queue.depth_history("billing", "nothing")
         with pytest.raises(NotFound, match="no app 'nobody'"):
             await queue.depth_history("nobody")

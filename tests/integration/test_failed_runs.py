@@ -129,7 +129,7 @@ async def test_what_cannot_be_listed(queue: Queue) -> None:
         await queue.runs("billing", status="ended")
     with pytest.raises(NotFound, match="there is no app 'biling'"):
         await queue.runs("biling")
-    with pytest.raises(NotFound, match="billing / snyc"):
+    with pytest.raises(NotFound, match="'billing' has no function 'snyc'"):
         await queue.runs("billing", "snyc")
     with pytest.raises(RequestError, match=r"U\+0000"):
         await queue.runs("bil\0ling")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from uuid import uuid4
 
 from secateur.backoff import persist
+from secateur.cel import Diagnostic
 from secateur.cli.asking import answer, consents, require_a_terminal
 from secateur.cli.describing import Reach, follow, outcome, pending, review, run_in_words
 from secateur.cli.identifying import naming_run, read_id, read_run_id
@@ -252,7 +253,11 @@ def _consents(request: CancellationRequest, seen: Seen, confirm_above: int) -> b
 @asynccontextmanager
 async def _advised(session: CommandSession, request: CancellationRequest) -> AsyncIterator[None]:
     """Looks for warnings while the block commits, which waits for no sample, and prints them when it has committed."""
-    looking = asyncio.create_task(within(ADVICE_SECONDS, advise_request(session.queue.reader, request)))
+
+    async def look_soon() -> tuple[Diagnostic, ...]:
+        return await within(ADVICE_SECONDS, advise_request(session.queue.reader, request))
+
+    looking = asyncio.create_task(look_soon())
     try:
         yield
         with suppress(DatabaseError, NotFound):

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from uuid import UUID
 
 import pytest
 from beds import Bed
 from beds.procrastinate import Procrastinate
 from beds.river import River
+from test_entrances_of_others import cli
 
 from secateur.engines.base import Gate
 from secateur.engines.foreign.gating import GateKeeper, GateState, can_gate
@@ -35,18 +33,6 @@ UPGRADES = {
 }
 ACME = "event.data.vendor == 'acme'"
 UNKNOWN = "can be watched and filtered, not written to: .* is not known to secateur"
-
-
-def cli(url: str, *arguments: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "secateur.cli", *arguments, "--database", url],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "SECATEUR_AUTHOR": "nadia"},
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 async def queue_of(bed: Bed, database: Database) -> OpenQueue:

@@ -30,7 +30,7 @@ from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.queues.timeline import TimelineScreen
 from secateur_tui.review.consent import SETTLE_SECONDS
-from secateur_tui.review.screen import FRESH_SECONDS
+from secateur_tui.review.pressing import FRESH_SECONDS
 from secateur_tui.runs.listing import RunsScreen
 from secateur_tui.runs.single import RunScreen
 

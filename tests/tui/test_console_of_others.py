@@ -43,6 +43,7 @@ async def test_commit_history_and_undo(empty_database_url: str) -> None:
             await console.until(lambda: isinstance(console.app.focused, Input))
             # Until it is counted, enter in the reason leads to a word that must be typed, not to the button.
             await console.shows("No gate: what the sweep has not reached may still start", "[ Cancel 10 runs ]")
+            await console.shows("/s still match")
             await console.type("INC-4211")
             await console.press("enter")
             await console.settled()

@@ -66,9 +66,10 @@ class Gathering:
         """How much arrives. Nothing does for a retry, which takes runs that have ended."""
         if request.verb == "retry":
             return
-        queue, ask = self._session.queue, self._session.ask_until_answered
-        self.longest = (await ask(queue.controls.retention)).standing
-        self.arrivals = await ask(lambda: queue.reader.counter.arrival_rate(request))
+        queue = self._session.queue
+        with suppress(SecateurError):  # what arrives is worth telling without it
+            self.longest = (await self._session.ask(queue.controls.retention())).standing
+        self.arrivals = await self._session.ask_until_answered(lambda: queue.reader.counter.arrival_rate(request))
         self._changed()
 
     async def make_ready(self) -> None:

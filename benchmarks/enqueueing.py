@@ -18,8 +18,8 @@ from secateur.engines.native.client import Queue
 TITLE = "Enqueueing"
 
 WHY = {
-    "one": "a call is checked, counted and noted by a dozen statements around its INSERT",
-    "many": "each run has three index entries, and its event is checked",
+    "one": "around its INSERT a call looks whether the function is known, noted and awaited, and counts the run",
+    "many": "its three index entries are half of what a run costs, and its event is parsed as JSON (pgqueuer keeps bytes)",
 }
 
 ROUNDS = 2

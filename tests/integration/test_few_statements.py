@@ -130,3 +130,18 @@ async def test_the_checks_of_a_run_are_as_short_as_they_are_strict(connection: a
         await connection.execute(f"update secateur.runs set {change} where id = $1", run["id"])
     written = "select sum(length(conbin::text)) from pg_constraint where conrelid = 'secateur.runs'::regclass"
     assert await connection.fetchval(written) < 5600
+
+
+async def test_an_enqueue_of_a_known_function_calls_nothing_else(connection: asyncpg.Connection) -> None:
+    """Each call of a function costs as much as a tenth of the whole. What may be wrong or new is looked into."""
+    enqueued: dict[str, set[str]] = {}
+    for arguments in ("'calm', '{}'", "'calm', '{}', now() + interval '1 h', 3", "'new', '{}'"):
+        before = {row["funcname"]: row["calls"] for row in await connection.fetch(CALLS)}
+        async with connection.transaction():
+            await connection.fetchval(f"select secateur.enqueue($1, {arguments})", APP)
+            after = {row["funcname"]: row["calls"] for row in await connection.fetch(CALLS)}
+        enqueued[arguments] = {name for name, calls in after.items() if calls > before.get(name, 0)}
+    known, scheduled, new = enqueued.values()
+    assert known == {"enqueue", "enter_runs", "note_due", "wake"}
+    assert {"require_lists", "ensure_levels"} <= scheduled - known
+    assert {"ensure_function", "require_name"} <= new - known

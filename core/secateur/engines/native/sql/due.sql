@@ -26,8 +26,6 @@
 create or replace function secateur.note_due(app_id text, function_id text, due_at timestamptz default null)
   returns void
   language plpgsql
-  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   moment constant timestamptz := clock_timestamp();

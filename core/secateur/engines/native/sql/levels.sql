@@ -272,8 +272,6 @@ $$;
 create or replace function secateur.wake(app_id text)
   returns void
   language plpgsql
-  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   -- Else it may have an older snapshot, which does not show that the app has fallen idle since.

@@ -19,7 +19,7 @@ TITLE = "Enqueueing"
 
 WHY = {
     "one": "around its INSERT a call looks whether the function is known, noted and awaited, and counts the run",
-    "many": "its three index entries are half of what a run costs, and its event is parsed as JSON (pgqueuer keeps bytes)",
+    "many": "its index entries are half of what a run costs, and its event is parsed as JSON (pgqueuer keeps bytes)",
 }
 
 ROUNDS = 2

@@ -64,7 +64,8 @@ create or replace function secateur.cancellation_records(ids uuid[])
   returns setof jsonb
   language plpgsql
   volatile
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 begin
   return query

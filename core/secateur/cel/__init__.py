@@ -37,7 +37,7 @@ __all__ = [
     "highlight",
 ]
 
-COMPILER_VERSION = 3
+COMPILER_VERSION = 4
 """Raised whenever the same source would become other SQL."""
 
 

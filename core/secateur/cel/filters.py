@@ -12,6 +12,7 @@ from secateur.cel import messages as say
 from secateur.cel.checker import check_filter
 from secateur.cel.declarations import CANCELLATION, RUN_FIELDS, Declarations
 from secateur.cel.diagnostics import Diagnostic, EvaluationError, Reporter
+from secateur.cel.folding import folded
 from secateur.cel.paths import names_in
 from secateur.cel.python.comprehensions import Program
 from secateur.cel.python.evaluator import evaluator
@@ -44,6 +45,8 @@ class Filter:
 
     source: str
     expression: Node
+    folded: Node
+    """The expression with its constant parts worked out: SQL is made of it."""
     warnings: tuple[Diagnostic, ...]
     condition: Condition
     """True, false, or NULL for an error."""
@@ -62,8 +65,8 @@ class Filter:
             return SqlForms(self.condition, self.matching)
         if (kept := self._over.get(columns)) is None:
             reporter = Reporter(self.source)
-            condition = generate(self.expression, reporter, columns, stored=False)
-            matching = generate_matching(self.expression, reporter, columns)
+            condition = generate(self.folded, reporter, columns, stored=False)
+            matching = generate_matching(self.folded, reporter, columns)
             kept = self._over[columns] = SqlForms(inlined(condition), inlined(matching))
         return kept
 
@@ -135,16 +138,18 @@ def _compiled(source: str, declarations: Declarations) -> Filter:
     expression = check_filter(parsed, declarations, reporter)
     reporter.raise_errors()
     check_costs(expression, reporter)
-    condition = generate(expression, reporter)
+    worked_out = folded(expression)
+    condition = generate(worked_out, reporter)
     reporter.raise_errors()
-    matching = generate_matching(expression, reporter)
+    matching = generate_matching(worked_out, reporter)
     return Filter(
         source,
         expression,
+        worked_out,
         reporter.ordered("warning"),
         condition,
         matching,
-        requirement_of(expression),
+        requirement_of(worked_out),
         frozenset(name for name in RUN_FIELDS if f"run.{name}" in names_in(expression)),
         evaluator(expression),
     )

@@ -368,7 +368,7 @@ class RelationSource(Source):
             return ()
         from secateur.cel.sql.probing import probes_of
 
-        return probes_of(selection.filter.expression, self.variables)
+        return probes_of(selection.filter.folded, self.variables)
 
     def bound(
         self, sql: str, reading: Reading, selection: Selection, parameters: list[object], *, only_matches: bool

@@ -52,7 +52,7 @@ def hottest(filters: Iterable[str | None]) -> list[str]:
         if text is None:
             continue
         try:
-            probes = probes_of(compile_filter(text).expression)
+            probes = probes_of(compile_filter(text).folded)
         except ExpressionError:
             continue  # of another version
         for probe in probes[:1]:

@@ -158,6 +158,8 @@ def test_a_value_that_is_costly_to_repeat_is_collected_first() -> None:
         "run.started_at < now - duration('2h')",
         "run.started_at > timestamp('2024-01-21T00:00:00Z')",
         "run.priority > 3 && run.function == 'vendor-syncs'",
+        "event.data.x > 24 * 3600 || event.data.x == 'v' + 'w'",
+        "run.started_at > timestamp('2024-01-21T00:00:00Z') - duration('24h')",
     ],
 )
 def test_what_is_common_needs_no_helpers(source: str) -> None:

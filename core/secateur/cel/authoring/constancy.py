@@ -12,7 +12,7 @@ from secateur.cel.messages import write_instead
 from secateur.cel.paths import children, reads_nothing
 from secateur.cel.python.evaluator import evaluator
 from secateur.cel.python.operations import BINARY
-from secateur.cel.syntax.ast import MIRRORED, Binary, Logical, Node, Span, Unary
+from secateur.cel.syntax.ast import MIRRORED, Binary, Literal, Logical, Node, Span, Unary
 from secateur.cel.syntax.scanner import scan
 from secateur.cel.types import BOOL, Type
 from secateur.cel.values import Value
@@ -32,7 +32,7 @@ def remark_constants(root: Node, reporter: Reporter) -> None:
         if isinstance(node, Logical):
             _chain(node, reporter)
         for child in children(node):
-            value = _constant(child) if _decides(node) else None
+            value = _constant(child) if _decides(node) else _failure(child)
             if value is None:
                 pending.append(child)
             elif isinstance(value, _Failure):
@@ -55,11 +55,23 @@ def _constant(node: Node) -> bool | _Failure | None:
     """The value of a boolean that reads no variable; None for anything else."""
     if node.type != BOOL or not reads_nothing(node):
         return None
+    value = _value(node)
+    return value if isinstance(value, bool | _Failure) else None
+
+
+def _failure(node: Node) -> _Failure | None:
+    """Of a part that reads no variable and fails, such as `1 / 0`."""
+    if isinstance(node, Literal) or not reads_nothing(node):
+        return None
+    value = _value(node)
+    return value if isinstance(value, _Failure) else None
+
+
+def _value(node: Node) -> Value | _Failure:
     try:
-        value = evaluator(node)({})
+        return evaluator(node)({})
     except EvaluationError as error:
         return _Failure(remarks.always_fails(error.message))
-    return value if isinstance(value, bool) else None
 
 
 @dataclass(frozen=True, slots=True)

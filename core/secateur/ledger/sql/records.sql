@@ -208,7 +208,7 @@ begin
   if exists (select from jsonb_each(draft.parameters) as given where jsonb_typeof(given.value) not in ('string', 'null')) then
     raise exception using errcode = 'SC422', column = 'parameters', message = 'parameters: each must be a string or null';
   end if;
-  perform secateur.require_number('compiler', draft.compiler, 1, 3);
+  perform secateur.require_number('compiler', draft.compiler, 1, 4);
   perform secateur.require_object('request', draft.request, case when by_event then 2000000 else 1000000 end);
   if not by_event then
     perform secateur.require_key(draft.idempotency_key);

@@ -86,8 +86,8 @@ begin
               or (declared ->> 'compiler') !~ '^[0-9]{1,6}$', true) then
     return next ', if: must be given together with its compiled condition, parameters and compiler; '
                 'to compare one field, use match instead';
-  elsif (declared ->> 'compiler')::integer not between 1 and 3 then
-    return next ', compiler: must be 1, 2 or 3, the versions that this database knows';
+  elsif (declared ->> 'compiler')::integer not between 1 and 4 then
+    return next ', compiler: must be 1, 2, 3 or 4, the versions that this database knows';
   elsif length(declared ->> 'if') > 20000 then
     return next ', if: is longer than 20000 characters';
   elsif pg_column_size(declared -> 'parameters') > 1000000 then
@@ -136,7 +136,7 @@ begin
            given.value ->> 'if' as "if",
            given.value ->> 'condition' as condition,
            coalesce(nullif(given.value -> 'parameters', 'null'), '{}') as parameters,
-           coalesce((given.value ->> 'compiler')::integer, 3) as compiler,
+           coalesce((given.value ->> 'compiler')::integer, 4) as compiler,
            given.value ->> 'match' as match,
            (given.value ->> 'timeout')::interval::text as timeout
       from jsonb_array_elements(declarations) with ordinality as given (value, place)

@@ -45,7 +45,7 @@ class Compiled(StrEnum):
     UNVERIFIED = "unverified"
     """It executes something else. It was not committed with secateur, or another version wrote it."""
     OTHER_VERSION = "other_version"
-    """The record says that another version of the compiler wrote it, so this version cannot tell."""
+    """The record says that another version of the compiler wrote what this one would not, so it cannot tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,12 @@ def verify(cancellation: Cancellation) -> Verification:
     differing = tuple(_differing_request(cancellation))
     if cancellation.kind == Kind.RUN:
         differing += ("condition",) if cancellation.condition is not None else ()
-    elif cancellation.compiler != COMPILER_VERSION and cancellation.condition is not None:
-        return Verification(Compiled.UNVERIFIED if differing else Compiled.OTHER_VERSION, differing)
     else:
-        differing += tuple(_differing_execution(cancellation))
+        executed = tuple(_differing_execution(cancellation))
+        by_another = cancellation.compiler != COMPILER_VERSION and cancellation.condition is not None
+        if executed and by_another:
+            return Verification(Compiled.UNVERIFIED if differing else Compiled.OTHER_VERSION, differing)
+        differing += executed
     return Verification(Compiled.UNVERIFIED if differing else Compiled.VERIFIED, differing)
 
 

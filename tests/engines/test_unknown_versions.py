@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -12,7 +13,7 @@ from beds.procrastinate import Procrastinate
 from beds.river import River
 from test_entrances_of_others import cli
 
-from secateur.engines.base import Gate
+from secateur.engines.base import Gate, Upkeep
 from secateur.engines.foreign.gating import GateKeeper, GateState, can_gate
 from secateur.engines.foreign.installing import install_queue
 from secateur.engines.listing import list_queues
@@ -30,6 +31,10 @@ pytestmark = [
 UPGRADES = {
     "procrastinate": "create function procrastinate_fetch_job_v3() returns void language sql as ''",
     "river": "insert into river_migration (line, version) values ('main', 99)",
+}
+DOWNGRADES = {
+    "procrastinate": "drop function procrastinate_fetch_job_v3()",
+    "river": "delete from river_migration where line = 'main' and version = 99",
 }
 ACME = "event.data.vendor == 'acme'"
 UNKNOWN = "can be watched and filtered, not written to: .* is not known to secateur"
@@ -99,6 +104,30 @@ async def test_its_records_stay_and_it_is_not_written_to(bed: Bed, database: Dat
     cli(bed.url, "stop", str(active), *of)
     assert (await queue.cancellations.get(active)).state == "stopped"
     assert await rows_of(bed, database) == jobs
+
+
+async def test_an_undo_that_had_to_wait_for_a_known_version_is_not_too_late(bed: Bed, database: Database) -> None:
+    await install_queue(database, await find_installation(database, bed.engine), author="tester")
+    await bed.enqueue([{"number": n, "vendor": "acme"} for n in range(6)])
+    before = await rows_of(bed, database)
+    queue = await queue_of(bed, database)
+    [depth] = await queue.cancellations.engine.depth()
+    made = await queue.cancellations.commit(
+        CancellationRequest.parse({"app_id": depth.app_id, "if": ACME}), author="tester", source="python"
+    )
+    assert (await queue.cancellations.wait(made.id)).undo_until is not None
+    await database.execute(UPGRADES[bed.engine])
+    unknown = await queue_of(bed, database)
+    await unknown.controls.set_retention(cancelled=timedelta(0), author="tester", source="python")
+    assert isinstance(unknown.cancellations.engine, Upkeep)
+    assert (await unknown.cancellations.engine.prune(100)).runs == 0
+    kept = await unknown.cancellations.get(made.id)
+    assert (kept.pruned, kept.undo_until) == (0, None), "there is no end before its rows may be deleted"
+    await database.execute(DOWNGRADES[bed.engine])
+    known = await queue_of(bed, database)
+    await known.cancellations.undo(made.id, author="tester")
+    await known.cancellations.wait(made.id)
+    assert await rows_of(bed, database) == before
 
 
 async def test_its_gate_is_stale_and_can_be_removed(bed: Bed, database: Database) -> None:

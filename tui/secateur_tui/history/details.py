@@ -183,8 +183,10 @@ def _undo(cancellation: Cancellation, now: datetime) -> list[Content]:
     until = cancellation.undo_until
     if cancellation.state == State.UNDONE:
         return []
-    if until is None:
+    if until is None and cancellation.is_active:
         return [toned(("can be undone while it is active, and for some time after", "quiet"))]
+    if until is None:
+        return [toned(("can be undone as long as its rows are kept", "quiet"))]
     if until < now:
         return [toned((f"could be undone until {readable(until, digits=0)}", "quiet"))]
     return [toned((f"can be undone until {readable(until, digits=0)}", "quiet"))]

@@ -53,8 +53,13 @@ class ForeignEngine(ForeignSource, Cancelling, Upkeep):
         return None
 
     async def prune(self, batch: int) -> Pruned:
-        """Deletes the rows kept for an undo that can no longer be undone. The engine deletes its own."""
+        """Deletes the rows kept for an undo that can no longer be undone. The engine deletes its own.
+
+        Nothing while an undo is refused since the version is unknown: the rows wait as well.
+        """
         self._refuse_if_read_only()
+        if self.only_watched is not None:
+            return Pruned(0, more=False)
         pruned: int = await self._database.fetchval(self.sql("prune"), self.name, batch)
         return Pruned(pruned, more=pruned >= batch)
 

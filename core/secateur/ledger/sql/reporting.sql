@@ -25,11 +25,17 @@ select rule.id, rule.serial,
          'last_error_at', place.last_error_at,
          'undecided', slow.undecided,
          'stuck', slow.stuck,
-         'undo_until', coalesce(rule.stopped_at, rule.completed_at, rule.undone_at) + retention.cancelled) as record,
+         -- As `undo_until` says.
+         'undo_until', case when home.installation is null or until.time >= now() or rule.pruned_at is not null or tally.pruned > 0
+           then until.time end) as record,
        -- Null: of secateur's own queue.
-       (select home.installation from secateur.apps as home where home.app_id = rule.app_id) as installation
+       home.installation
   from secateur.cancellations as rule
  cross join secateur.retention
+ cross join lateral (
+   select coalesce(rule.stopped_at, rule.completed_at, rule.undone_at) + retention.cancelled as time
+ ) as until
+  left join secateur.apps as home on home.app_id = rule.app_id
   left join secateur.sweeps as place on place.app_id = rule.app_id and place.cancellation_id = rule.id
   left join lateral (
     select jsonb_agg(one.pid order by one.pid) filter (where one.pid is not null) as pids,

@@ -104,16 +104,24 @@ begin
 end
 $$;
 
--- Until when a cancellation can be undone, which is as long as its runs are kept. Null if it has not ended.
+-- Until when a cancellation can be undone, which is as long as its runs are kept. Null if it has not ended; and in a queue of others also
+-- if the time is over and all rows are there all the same, such as while nobody could undo it since the queue's version was unknown.
 create or replace function secateur.undo_until(rule secateur.cancellations)
   returns timestamptz
   language plpgsql
   stable
   set search_path = pg_catalog, pg_temp
 as $$
+declare
+  until constant timestamptz := coalesce(rule.stopped_at, rule.completed_at, rule.undone_at)
+                                + (select retention.cancelled from secateur.retention);
 begin
-  return coalesce(rule.stopped_at, rule.completed_at, rule.undone_at)
-         + (select retention.cancelled from secateur.retention);
+  if until < clock_timestamp() and rule.pruned_at is null and secateur.home_of(rule.app_id) is not null
+     and not exists (select from secateur.cancellation_tallies as tally
+                      where tally.app_id = rule.app_id and tally.cancellation_id = rule.id and tally.pruned > 0) then
+    return null;
+  end if;
+  return until;
 end
 $$;
 

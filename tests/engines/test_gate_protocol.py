@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.timeout(300), pytest.mark.parametrize("bed", [Procrast
 
 CLAIM = "select id from procrastinate_fetch_job_v2(null, null)"
 PAUSE = 20_261_127
-POINTS = ("enter", "entered", "take")
+POINTS = ("first", "passed", "enter", "entered", "take")
 """Of the trigger's function."""
 
 
@@ -44,8 +44,8 @@ class Scene:
     async def enqueue(self, *vendors: str) -> None:
         await self.bed.enqueue([{"number": n, "vendor": vendor} for n, vendor in enumerate(vendors)])
 
-    async def commit(self, vendor: str = "acme") -> Cancellation:
-        wanted = CancellationRequest.parse({"app_id": "default", "if": f"event.data.vendor == '{vendor}'"})
+    async def commit(self, vendor: str = "acme", more: str = "") -> Cancellation:
+        wanted = CancellationRequest.parse({"app_id": "default", "if": f"event.data.vendor == '{vendor}'{more}"})
         return await self.queue.cancellations.commit(wanted, author="tester", source="python")
 
     async def stop(self, cancellation: Cancellation) -> None:
@@ -108,16 +108,34 @@ async def scene(bed: Bed, postgres_server: Any, empty_database_url: str) -> Asyn
 
 async def a_claim_enters_after_the_commit(scene: Scene) -> None:
     await scene.enqueue("acme")
-    async with scene.paused_at("enter") as claiming:
+    async with scene.paused_at("first") as claiming:
         assert (await scene.commit()).guarantee == "in_force"
     assert claiming.result() is None
     assert await scene.statuses() == ["cancelled"]
 
 
 async def a_claim_has_entered_before_the_commit(scene: Scene) -> None:
-    """The commit is pending until that claim has ended. It may know of it nevertheless, by what it reads afterwards."""
+    await it_has_entered(scene, "passed")
+
+
+async def a_claim_looks_again_before_the_commit(scene: Scene) -> None:
+    """What is active already may match the job, so that the claim goes on to the slower steps."""
+    await it_has_entered(scene, "enter", more=" && event.data.number > 100")
+
+
+async def a_claim_has_looked_again_before_the_commit(scene: Scene) -> None:
+    await it_has_entered(scene, "entered", more=" && event.data.number > 100")
+
+
+async def it_has_entered(scene: Scene, point: str, more: str | None = None) -> None:
+    """The commit is pending until that claim has ended. It may know of it nevertheless, by what it reads afterwards.
+
+    `more`: a cancellation is active that asks for this as well.
+    """
     await scene.enqueue("acme", "acme")
-    async with scene.paused_at("entered") as claiming:
+    if more is not None:
+        await scene.commit(more=more)
+    async with scene.paused_at(point) as claiming:
         cancellation = await scene.commit()
         assert cancellation.is_pending
     assert (await scene.statuses())[0] == ("doing" if claiming.result() else "cancelled")
@@ -161,12 +179,25 @@ async def a_session_has_one_older_function(scene: Scene) -> None:
     await scene.commit("globex")
     older = await source(scene, "test")
     await scene.commit()
-    await define(scene, await source(scene, "passes"), await source(scene, "match"), older)
+    newer = [await source(scene, name) for name in ("passes", "match")]
+    await define(scene, *newer, older, await source(scene, "screen"))
     assert await scene.claim() is None
     assert await scene.statuses() == ["cancelled"]
 
 
-FUNCTIONS = ("passes", "match", "test")
+async def a_session_has_an_older_sieve(scene: Scene) -> None:
+    """The function that tells what no condition may match."""
+    await scene.enqueue("acme")
+    await scene.commit("globex", " || event.data.vendor > 'x'")
+    older = await source(scene, "screen")
+    await scene.commit("globex", " || event.data.vendor < 'b'")
+    newer = [await source(scene, name) for name in ("passes", "match", "test")]
+    await define(scene, *newer, older)
+    assert await scene.claim() is None
+    assert await scene.statuses() == ["cancelled"]
+
+
+FUNCTIONS = ("passes", "match", "test", "screen")
 """The generated ones."""
 
 
@@ -177,9 +208,9 @@ async def source(scene: Scene, function: str) -> str:
     return text
 
 
-async def define(scene: Scene, passes: str, match: str, test: str) -> None:
+async def define(scene: Scene, passes: str, match: str, test: str, screen: str = "begin return true; end") -> None:
     quick = [text.removeprefix("select ") for text in (passes, match)]
-    await scene.database.execute("select secateur.define_match($1, $2, $3, $4)", scene.number, *quick, test)
+    await scene.database.execute("select secateur.define_match($1, $2, $3, $4, $5)", scene.number, *quick, test, screen)
 
 
 async def a_function_raises(scene: Scene) -> None:
@@ -314,6 +345,13 @@ FAULTS: list[Fault] = [
         a_session_has_one_older_function,
     ),
     (
+        "the sieve does not know of which change it is",
+        "secateur.match_screen",
+        "coalesce(%s, false);', is_other,",
+        "coalesce(%s, false);', 'false',",
+        a_session_has_an_older_sieve,
+    ),
+    (
         "a fault of the function lets the job through",
         "secateur_gates.gate_N",
         "gate_step := 3; -- what",
@@ -394,6 +432,8 @@ FAULTS: list[Fault] = [
 SCENARIOS: list[Scenario] = [
     a_claim_enters_after_the_commit,
     a_claim_has_entered_before_the_commit,
+    a_claim_looks_again_before_the_commit,
+    a_claim_has_looked_again_before_the_commit,
     a_stop_waits_for_what_the_gate_takes,
     *dict.fromkeys(fault[-1] for fault in FAULTS),
 ]

@@ -217,7 +217,7 @@ async def test_a_generated_function_that_raises_is_replaced_by_the_tables(
     tests = f"secateur_gates.test_{number}(known, app_id, function_id, id, name, data, started_at, priority, fields)"
     for quick in ("'00000000-0000-0000-0000-000000000000'::uuid", tests):
         body = "begin raise exception 'no'; end"
-        await database.execute("select secateur.define_match($1, 'false', $2, $3)", number, quick, body)
+        await database.execute("select secateur.define_match($1, 'false', $2, $3, $3)", number, quick, body)
         claimed = await database.fetchrow("select * from procrastinate_fetch_job_v2(null, null)")
         assert claimed is None or claimed["id"] is None or claimed["args"] != '{"number": 0, "vendor": "acme"}'
     assert await database.fetchval("select count(*) from procrastinate_jobs where status = 'cancelled'") == 1

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
 from beds import Bed
@@ -42,6 +41,21 @@ CONDITIONS = [
     "run.app == 'default' && run.function == 'telex'",
     "event.data == 'bare'",
 ]
+PLAIN = [
+    "event.data.amount > 1000 || event.data.vendor.startsWith('pre')",
+    "event.data.vendor == 'both' && !(event.data.amount <= 3)",
+    "event.data.amount == 42 && event.name != 'mail' || event.name == 'fax' && event.data.flag",
+    "has(event.data.a) && event.data.a.b.c == 'deep'",
+    "event.data.vendor > 'm' && event.data.vendor < 'p'",
+    "event.data.vendor.endsWith('me') || event.data.vendor.contains('eil')",
+    "event.data.nothing == null && run.priority > 8",
+    "run.function == 'telex' && event.data == 'bare'",
+    "'acme' in event.data",
+    "event.data.vendor in ['left', 'post', 7] && event.name.startsWith('sy')",
+    "event.data.flag ? event.name == 'mail' : event.data.amount == 7",
+    "event.data['o\\'neil $1'].`a b` == r'\\'",
+]
+"""Conditions that one expression tells apart, over the fields that all of them read."""
 PAYLOADS: list[Any] = [
     {},
     None,
@@ -70,6 +84,7 @@ PAYLOADS: list[Any] = [
     {"vendor": "prefix"},
     {"vendor": "post"},
     {"0": "acme"},
+    {"o'neil $1": {"a b": "\\"}},
 ]
 KINDS = [("sync", 0), ("mail", 0), ("fax", 0), ("telex", 0), ("sync", 9)]
 
@@ -84,24 +99,26 @@ async def database(bed: Bed, empty_database_url: str) -> AsyncIterator[Database]
         yield database
 
 
-async def test_it_agrees_with_the_evaluator(database: Database) -> None:
+@pytest.mark.parametrize("conditions", [CONDITIONS, PLAIN], ids=["any", "plain"])
+async def test_it_agrees_with_the_evaluator(conditions: list[str], database: Database) -> None:
     queue = OpenQueue.over(await open_engine(database, name="procrastinate"))
     by_condition = {}
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
-    for condition in CONDITIONS:
+    for condition in conditions:
         wanted = CancellationRequest.parse(
             {"app_id": "default", "if": condition, "standing": True, "started_before": tomorrow}
         )
         by_condition[condition] = (await queue.cancellations.commit(wanted, author="tester", source="python")).id
     now = datetime.now(UTC)
     jobs = [a_run(data, name, priority, now) for data in PAYLOADS for name, priority in KINDS]
-    filters = {condition: compile(condition) for condition in CONDITIONS}
+    filters = {condition: compile(condition) for condition in conditions}
     expected = [first_that_matches(filters, run, now) for run in jobs]
-    assert {condition for condition in expected if condition is not None} == set(CONDITIONS)
-    said = await judged(database, jobs)
+    assert {condition for condition in expected if condition is not None} == set(conditions)
     found = {str(id): condition for condition, id in by_condition.items()}
-    assert [found.get(str(id)) for id in said] == expected
-    assert None in said
+    assert [found.get(str(id)) for id in await judged(database, jobs)] == expected
+    assert None in expected
+    passed = await judged(database, jobs, "passes")
+    assert passed == [conditions is PLAIN and condition is None for condition in expected]
 
 
 def a_run(data: Any, name: str, priority: int, now: datetime) -> Run:
@@ -117,13 +134,13 @@ def first_that_matches(filters: Mapping[str, Filter], run: Run, now: datetime) -
     return None
 
 
-async def judged(database: Database, jobs: Sequence[Run]) -> list[UUID | None]:
+async def judged(database: Database, jobs: Sequence[Run], function: str = "match") -> list[Any]:
     """What the generated function says of them to a claim that knows its generation."""
     gate = await database.fetchrow("select lock_number, generation from secateur.gates")
     assert gate is not None
     rows = await database.fetch(
-        f"select secateur_gates.match_{gate['lock_number']}(pg_current_xact_id()::text || ' ' || $1::bigint, 'default',"
-        " job.name, '7', job.name, job.data::jsonb, job.started_at, job.priority, '{}')"
+        f"select secateur_gates.{function}_{gate['lock_number']}(pg_current_xact_id()::text || ' ' || $1::bigint,"
+        " 'default', job.name, '7', job.name, job.data::jsonb, job.started_at, job.priority, '{}')"
         " from unnest($2::text[], $3::text[], $4::integer[], $5::timestamptz[]) with ordinality"
         " as job (name, data, priority, started_at, nth) order by job.nth",
         gate["generation"],

@@ -22,8 +22,8 @@ declare
 begin
   lock table only secateur_locks.app_{n} in row share mode;
   -- A sequence is read without a snapshot.
-  changed_by := pg_sequence_last_value('secateur_gates.newest_{n}');
   if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+    changed_by := pg_sequence_last_value('secateur_gates.newest_{n}');
     if not pg_visible_in_snapshot(changed_by::text::xid8, pg_current_snapshot()) then
       begin
         perform pg_xact_status(changed_by::text::xid8);
@@ -32,8 +32,9 @@ begin
         null; -- no transaction of this server yet: the number was restored from another one's dump
       end;
     end if;
+    return concat(pg_current_xact_id(), ' ', changed_by);
   end if;
-  return concat(pg_current_xact_id(), ' ', changed_by);
+  return concat(pg_current_xact_id(), ' ', pg_sequence_last_value('secateur_gates.newest_{n}'));
 end
 $body$
 
@@ -105,15 +106,16 @@ create or replace function secateur_gates.gate_{n}()
   security definer set search_path = pg_catalog, pg_temp
 as $body$
 declare
-  gate_known text := current_setting('secateur_gates.entered_{n}', true);
+  gate_known text := {known};
   -- 0: judge by the generated function and what this transaction has read; 1: take the lock and read the sequence before; 2: read the
   -- table as well, since the last change was rolled back; 3: judge by the tables, since this session's function is not the newest, or raised.
-  gate_step integer := case when gate_known <> '' then 0 else 1 end;
+  gate_step integer;
   gate_owner uuid;
   gated_job record;
   gate_taken record;
 begin
   {quick}
+  gate_step := case when gate_known <> '' then 0 else 1 end;
   loop
     begin
       if gate_step > 0 then
@@ -143,7 +145,7 @@ begin
           end if;
         end if;
         if gate_step > 0 then
-          gate_known := set_config('secateur_gates.entered_{n}', gate_known, true);
+          {remember}
         end if;
       else
         select secateur_gates.judge_{n}(
@@ -203,12 +205,51 @@ gate_owner := secateur_gates.match_{n}(
 gate_owner := secateur_gates.match_{n}(gate_known, {columns}, null)
 
 -- name: quick
--- A part of the trigger's function, before what handles exceptions, which takes time: by now the same has succeeded once in this transaction.
-if gate_step = 0 then
+-- A part of the trigger's function, for most jobs. By what this transaction has read, or else as the loop below in as few steps as can be,
+-- up to where it turns out that the loop is needed. What the transaction has read needs no handling of exceptions, which takes time: the
+-- same has succeeded once.
+if gate_known <> '' then
     if secateur_gates.passes_{n}(gate_known, {columns}, null) then
       return NEW;
     end if;
-  end if
+  else
+    begin
+      gate_known := secateur_gates.enter_{n}();
+      gate_owner := secateur_gates.match_{n}(gate_known, {columns}, null);
+      if gate_owner is null then
+        {remember}
+        return NEW;
+      elsif gate_owner = 'ffffffff-ffff-ffff-ffff-ffffffffffff' then
+        {idle}
+        return NEW;
+      end if;
+      gate_known := '';
+    exception
+      when lock_not_available or deadlock_detected or serialization_failure then
+        return null;
+      when others then
+        gate_known := '';
+    end;
+  end if;
+
+-- name: quick_one
+-- The same where a claim is of one job: what it has read is of no use to a second one.
+begin
+    -- point: first
+    if secateur_gates.passes_{n}(secateur_gates.enter_{n}(), {columns}, null) then
+      -- point: passed
+      return NEW;
+    end if;
+  exception
+    when lock_not_available or deadlock_detected or serialization_failure then
+      return null;
+    when others then
+      null; -- the loop knows what to do about it
+  end;
+
+-- name: remember
+-- A part of the trigger's function.
+gate_known := set_config('secateur_gates.entered_{n}', gate_known, true)
 
 -- name: idle
 -- A part of the trigger's function: the trigger's condition looks at it.

@@ -246,12 +246,16 @@ class GateKeeper:
         if name == "gate":
             with_fields = fill(_SQL["match"], places)
             match = fill(_SQL["match"], {**places, "fields": "null::jsonb"})
-            quick = ""
+            # For a claim of one job, what the transaction remembers costs more than it saves.
+            remembers = self._claims_several
+            remember, idle = (f"{fill(_SQL[part], places)};" if remembers else "" for part in ("remember", "idle"))
+            known = f"current_setting('secateur_gates.entered_{number}', true)" if remembers else "null"
+            places |= {"remember": remember, "idle": idle, "known": known, "quick": ""}
             if "gate_columns" in here.file.statements:
                 places["columns"] = here.sql("gate_columns")
-                match, quick = (fill(_SQL[part], places) for part in ("match_by_columns", "quick"))
-            idle = f"{fill(_SQL['idle'], places)};" if self._claims_several else ""
-            places |= {"match": match, "match_with_fields": with_fields, "idle": idle, "quick": quick and f"{quick};"}
+                match = fill(_SQL["match_by_columns"], places)
+                places["quick"] = f"{fill(_SQL['quick' if remembers else 'quick_one'], places)};"
+            places |= {"match": match, "match_with_fields": with_fields}
         return fill(_SQL[name], places)
 
     def _when(self, number: int, hook: str) -> str:

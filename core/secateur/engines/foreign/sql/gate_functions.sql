@@ -41,17 +41,59 @@ as $$
    limit 1
 $$;
 
+-- A stored condition over variables, one for each field that it reads: all conditions share those of `places`, to which it adds its own. A place is
+-- a variable's type and value, over a job's `data` and `name`. Null unless the condition is plain: it never raises, takes no time to speak of, and says the same
+-- whatever a session has set, for it calls none of the language's functions, looks for no pattern, has no loop, and reads what every row has.
+create or replace function secateur.plain_condition(condition text, parameters jsonb, inout places text[], out plain text)
+  language plpgsql
+  immutable
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  path text;
+  keys text[];
+  place text;
+begin
+  if condition ~ 'secateur_cel|select| ~ |run[.]started_at|[$][a-z]' then
+    return;
+  end if;
+  plain := condition;
+  for path in
+    select found.path[1]
+      from regexp_matches(condition, '(run[.]event(?: ->>? [$][0-9]+::text)+)', 'g') as found (path)
+     group by found.path order by length(found.path[1]) desc
+  loop
+    keys := array(select parameters ->> number.found[1] from regexp_matches(path, '[$]([0-9]+)', 'g') as number (found));
+    place := case
+      when keys = '{name}' then case when path ~ '->>' then 'text := name' else 'jsonb := coalesce(to_jsonb(name), ''null'')' end
+      when keys = '{data}' and path !~ '->>' then 'jsonb := coalesce(data, ''null'')'
+      when keys[1] = 'data' and cardinality(keys) > 1 then
+        case when path ~ '->>' then 'text' else 'jsonb' end || ' := data'
+        || (select string_agg(format(case when key.nth = cardinality(keys) and path ~ '->>' then ' ->> %L' else ' -> %L' end, key.key), ''
+                              order by key.nth)
+              from unnest(keys) with ordinality as key (key, nth) where key.nth > 1) end;
+    if not place = any (places) then
+      places := places || place;
+    end if;
+    plain := replace(plain, path, 'field' || array_position(places, place));
+  end loop;
+  plain := case when strpos(plain, 'run.event') = 0 then secateur.with_literals(plain, parameters) end;
+end
+$$;
+
 -- Of older programs.
 drop function if exists secateur.drop_match(bigint);
 drop function if exists secateur.define_match(bigint, text);
+drop function if exists secateur.define_match(bigint, text, text, text);
 drop function if exists secateur.match_body(text, bigint);
 drop function if exists secateur.match_arm(secateur.cancellations, text, text);
 
 -- Makes the functions that say which active cancellation matches a job. `tests` is the text of the one that evaluates conditions, which must
 -- say the same whatever a session has set. `quick` is the expression of the one that is asked first and calls it, and `passes`, of another one:
--- whether nothing active can match. These have no settings of their own, so that Postgres inlines them. This function, and so the ones that it
+-- whether nothing active can match. These have no settings of their own, so that Postgres inlines them. `screen` is the text of one that they may call:
+-- whether a plain condition may match, which the session's settings do not change. This function, and so the ones that it
 -- makes, belongs to a role with no right on any table: the second wall around stored conditions, as for evaluate_conditions.
-create or replace function secateur.define_match(lock_number bigint, passes text, quick text, tests text)
+create or replace function secateur.define_match(lock_number bigint, passes text, quick text, tests text, screen text)
   returns void
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
@@ -67,6 +109,10 @@ begin
      set bytea_output = hex set datestyle = %L set intervalstyle = postgres set timezone = %L
      set array_nulls = on set transform_null_equals = off
      as %L', 'test_' || lock_number, arguments, 'ISO, MDY', 'UTC', tests);
+  execute format(
+    'create or replace function secateur_gates.%I(%s)
+     returns boolean language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+     as %L', 'screen_' || lock_number, arguments, screen);
   execute format(
     'create or replace function secateur_gates.%I(%s) returns uuid language sql stable as %L',
     'match_' || lock_number, arguments, 'select ' || quick);
@@ -123,13 +169,60 @@ begin
 end
 $$;
 
+-- The text of the generated function that tells what none of the cancellations may match: one expression over the fields that they read. Null where
+-- one of them cannot be told quickly, so that a look at the others would be in vain. `is_other` is the test of the generation.
+create or replace function secateur.match_screen(rules secateur.cancellations[], installation text, is_other text)
+  returns text
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  rule secateur.cancellations;
+  fields text[] := '{}';
+  plain text;
+  tests text := '';
+begin
+  foreach rule in array rules loop
+    select found.places, found.plain into fields, plain
+      from secateur.plain_condition(rule.condition, rule.parameters, fields) as found;
+    if plain is null then
+      select string_agg(format('%L::jsonb @> (%s)', jsonb_build_array(leaf.value), leaf.place), ' or ') into plain
+        from unnest(rule.requires) as document
+       cross join lateral secateur.leaf_of(document) as leaf
+      having bool_and(leaf.place is not null);
+    end if;
+    plain := case when rule.condition is null then 'true' else plain end;
+    if plain is null or length(tests) > 200000 then
+      return null;
+    end if;
+    tests := concat_ws(' or ', nullif(tests, ''), '(' || concat_ws(' and ',
+      'app_id = ' || quote_literal(substr(rule.app_id, length(match_screen.installation) + 2)),
+      'function_id = ' || quote_literal(rule.function_id), '(' || plain || ')') || ')');
+  end loop;
+  if tests = '' then
+    return null;
+  end if;
+  return concat_ws(chr(10),
+    '#variable_conflict use_column',
+    '<<run>>',
+    'declare',
+    '  app_id alias for $2; function_id alias for $3; id alias for $4; priority alias for $8;',
+    (select string_agg(format('  field%s %s;', place.nth, place.declared), chr(10) order by place.nth)
+       from unnest(fields) with ordinality as place (declared, nth)),
+    'begin',
+    format('  return %s or coalesce(%s, false);', is_other, tests),
+    'end');
+end
+$$;
+
 -- Makes the installation's generated functions, which look for the oldest active cancellation that matches a job. `known` is what the claim's
 -- transaction has read under the lock: its own id, and the generation. If a function is of another generation, it decides nothing,
 -- and returns a uuid of zeros: each of them looks, since a session may have the one and not yet the other. If none is active, it is one of
 -- fs. If the start or the run's fields are needed of a job that may match, and both are null, it is one of ones.
 --
--- Most jobs match nothing, and are told apart by what is quick: what a cancellation matches has one of certain values in a certain place, as
--- a rule. In each place, the values of all cancellations are looked for at once.
+-- Most jobs match nothing, and are told apart by what is quick. Where each cancellation asks for one of certain values in a certain place, the
+-- values of all of them are looked for at once. Else most conditions are plain, and together one expression over the fields that they read.
 create or replace function secateur.make_match(installation text, lock_number bigint, generation bigint)
   returns void
   language plpgsql
@@ -157,6 +250,8 @@ declare
   arms text := '';
   is_other constant text := format('known is distinct from pg_current_xact_id()::text || %L', ' ' || make_match.generation);
   any_might text;
+  screen text;
+  given constant text := 'known, app_id, function_id, id, name, data, started_at, priority, fields';
 begin
   foreach rule in array rules loop
     select string_agg(distinct 'might' || array_position(places, leaf.place), ' or ') into might
@@ -170,15 +265,20 @@ begin
     select string_agg(format('%L::jsonb @> (%s)', leaves -> place.name, place.name), ' or ') into any_might
       from unnest(places) as place (name);
   end if;
+  if not all_might then
+    screen := secateur.match_screen(rules, make_match.installation, is_other);
+  end if;
   perform secateur.define_match(
     make_match.lock_number,
-    format('case when %s then false else ', is_other)
-      || case when not all_might and arms <> '' then 'false' when all_might then format('not coalesce(%s, false)', any_might) else 'true' end || ' end',
+    case when screen is not null then format('not secateur_gates.%I(%s)', 'screen_' || make_match.lock_number, given)
+         else format('case when %s then false else ', is_other)
+              || case when all_might then format('not coalesce(%s, false)', any_might) when arms <> '' then 'false' else 'true' end || ' end' end,
     format('case when %s then ''00000000-0000-0000-0000-000000000000''::uuid', is_other)
-      || case when all_might then format(' when not coalesce(%s, false) then null', any_might) else '' end
+      || case when all_might then format(' when not coalesce(%s, false) then null', any_might)
+              when screen is not null then format(' when not secateur_gates.%I(%s) then null', 'screen_' || make_match.lock_number, given)
+              else '' end
       || case when arms = '' then ' else ''ffffffff-ffff-ffff-ffff-ffffffffffff'' end'
-              else format(' else secateur_gates.%I(known, app_id, function_id, id, name, data, started_at, priority, fields) end',
-                          'test_' || make_match.lock_number) end,
+              else format(' else secateur_gates.%I(%s) end', 'test_' || make_match.lock_number, given) end,
     concat_ws(chr(10),
       '#variable_conflict use_column',
       '<<run>>',
@@ -203,6 +303,7 @@ begin
          from generate_subscripts(places, 1) as place (nth)),
       arms,
       '  return null;',
-      'end'));
+      'end'),
+    coalesce(screen, 'begin return true; end'));
 end
 $$;

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import count
 from math import inf
 from pathlib import Path
@@ -18,6 +21,7 @@ from typing import Any, TypeAlias
 import asyncpg
 import psutil
 
+from patience import eventually
 from secateur.postgres.database import Database
 from secateur.postgres.embedded import EmbeddedPostgres
 from secateur.schema import install
@@ -130,6 +134,56 @@ class Server:
         if self._connection is None or self._connection.is_closed():
             self._connection = await asyncpg.connect(self.postgres.url)
         return self._connection
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A server and its streaming standby."""
+
+    primary: EmbeddedPostgres
+    standby: EmbeddedPostgres
+
+    async def until_followed(self) -> None:
+        """Until the standby has all that the primary has."""
+        one, other = [await asyncpg.connect(each.url) for each in (self.primary, self.standby)]
+        written = await one.fetchval("select pg_current_wal_flush_lsn()")
+        followed = "select pg_last_wal_replay_lsn() >= $1::pg_lsn"
+
+        async def done() -> bool:
+            return bool(await other.fetchval(followed, written))
+
+        await eventually(done, "the standby to follow")
+        await one.close()
+        await other.close()
+
+
+@contextmanager
+def streaming() -> Iterator[Pair]:
+    """A server of its own, and its standby."""
+    with tempfile.TemporaryDirectory(prefix="secateur-") as place, EmbeddedPostgres() as primary:
+        os.chmod(place, 0o755)
+        standby = EmbeddedPostgres(directory=Path(place) / "standby")
+        _copy(primary, standby)
+        with standby:
+            yield Pair(primary, standby)
+        shutil.rmtree(standby.directory)
+
+
+def _copy(primary: EmbeddedPostgres, standby: EmbeddedPostgres) -> None:
+    data = standby.directory / "data"
+    standby.directory.mkdir()
+    subprocess.run(
+        [
+            *(str(primary.binaries / "pg_basebackup"), "--pgdata", str(data), "--write-recovery-conf"),
+            *("--checkpoint", "fast", "--no-sync", "--dbname", primary.url),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        for path in (standby.directory, data, *data.rglob("*")):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
 
 
 def kill_everything(postgres: EmbeddedPostgres) -> None:

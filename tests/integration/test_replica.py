@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,47 +15,17 @@ from secateur.engines.native.client import Queue
 from secateur.engines.native.engine import NativeEngine
 from secateur.errors import ReadOnly
 from secateur.postgres.database import Database
-from secateur.postgres.embedded import EmbeddedPostgres
 from secateur.runs import Count, CountedBy, Scope, Window
 from secateur.schema import install
+from servers import Pair, streaming
 
 ALL = Selection(Scope("billing"), Window())
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A server and its standby."""
-
-    primary: EmbeddedPostgres
-    standby: EmbeddedPostgres
-
-
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    with tempfile.TemporaryDirectory(prefix="secateur-") as place, EmbeddedPostgres() as primary:
-        os.chmod(place, 0o755)
-        standby = EmbeddedPostgres(directory=Path(place) / "standby")
-        _copy(primary, standby)
-        with standby:
-            yield Pair(primary, standby)
-        shutil.rmtree(standby.directory)
-
-
-def _copy(primary: EmbeddedPostgres, standby: EmbeddedPostgres) -> None:
-    data = standby.directory / "data"
-    standby.directory.mkdir()
-    subprocess.run(
-        [
-            *(str(primary.binaries / "pg_basebackup"), "--pgdata", str(data), "--write-recovery-conf"),
-            *("--checkpoint", "fast", "--no-sync", "--dbname", primary.url),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    if os.geteuid() == 0:
-        nobody = pwd.getpwnam("nobody")
-        for path in (standby.directory, data, *data.rglob("*")):
-            os.chown(path, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
+    with streaming() as pair:
+        yield pair
 
 
 @pytest.fixture

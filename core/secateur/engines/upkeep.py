@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from secateur.engines.base import Source, Upkeep, unsupported
-from secateur.errors import DatabaseError, NotInstalled, PermissionDenied
+from secateur.errors import DatabaseError, NotInstalled, PermissionDenied, ReadOnly
 from secateur.troubles import Troubles
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,9 @@ CHECK_EVERY = timedelta(minutes=10)
 """Time between two comparisons of the depth with the rows, by any process."""
 CHECK_SECONDS = 30.0
 """Time between two checks whether a comparison is due; a new process waits this long before its first one."""
+
+STANDBY_SECONDS = 10.0
+"""Until a standby is tried again: it may have become the primary."""
 
 COMPACT_SHARE, PRUNE_SHARE = 0.1, 0.5
 """The largest share of a process's time for these tasks, so that a slow database gets more rest."""
@@ -92,6 +95,9 @@ class Maintenance:
             except PermissionDenied as error:
                 logger.warning("this process cannot do the maintenance and leaves it to others: %s", error)
                 return
+            except ReadOnly:
+                # A standby: its primary's processes do it, until it is one itself.
+                pause = STANDBY_SECONDS
             except (DatabaseError, NotInstalled) as error:
                 self.troubles.failed(what, error)
                 pause = PRUNE_SECONDS

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from uuid import UUID
 
-from secateur.errors import DatabaseError, NotInstalled, PermissionDenied, Unreachable
+from secateur.errors import DatabaseError, NotInstalled, PermissionDenied, ReadOnly, Unreachable
 from secateur.ledger.ledger import Ledger
 from secateur.ledger.steps import OpenCancellation, SweepStep
 from secateur.spans import note
@@ -26,6 +26,9 @@ RESTORE_BATCH = 1_000
 
 SWEEP_PAUSE = 1.0
 """Seconds between two looks for something to sweep."""
+
+STANDBY_PAUSE = 10.0
+"""Seconds until a standby is tried again: it may have become the primary."""
 
 SHORTEST_WAIT = 0.05
 """Seconds before a waiting caller looks again, doubling up to `SWEEP_PAUSE`."""
@@ -77,6 +80,9 @@ class Sweeper:
             except PermissionDenied as error:
                 logger.warning("this process cannot sweep: %s", error)
                 return
+            except ReadOnly:
+                # A standby: its primary's processes sweep, until it is one itself.
+                pause = STANDBY_PAUSE
             except (DatabaseError, NotInstalled) as error:
                 self._rounds.failed("sweeping", error)
             self._hurried.clear()

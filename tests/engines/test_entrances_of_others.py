@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -94,12 +95,18 @@ async def test_over_http(url: str) -> None:
     async with Database.connect(url) as database:
         await install_queue(database, await find_installation(database, "procrastinate"))
         queue = OpenQueue.over(await open_engine(database, name="procrastinate"))
-        api = create_api(queue, author="server")
+        api = create_api(queue, author="server", database=database)
         transport = httpx.ASGITransport(app=api, raise_app_exceptions=False)
         async with (
             api.router.lifespan_context(api),
             httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8484") as client,
         ):
+            listed = (await client.get("/v1/engines")).json()["data"]
+            # What a command tells to do names its database.
+            told = json.loads(await asyncio.to_thread(cli, url, "engines", "--json"))
+            assert [each | {"missing": 0} for each in listed] == [each | {"missing": 0} for each in told]
+            assert [len(each["missing"]) for each in listed] == [len(each["missing"]) for each in told] == [1]
+            assert [each["name"] for each in listed] == ["procrastinate"]
             asked = {"app_id": "default", "if": ACME}
             answer = await client.post("/v1/cancellations", json=asked, headers={"Idempotency-Key": "one"})
             assert answer.status_code == 201, answer.text

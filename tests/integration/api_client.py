@@ -37,7 +37,7 @@ async def running_api(
     engine = engine or NativeEngine(database)
     queue = OpenQueue.over(engine, read_only=database.read_only)
     proposals = Proposals(database, queue.cancellations)
-    api = create_api(queue, author="server", tokens=tokens, proposals=proposals)
+    api = create_api(queue, author="server", tokens=tokens, proposals=proposals, database=database)
     transport = httpx.ASGITransport(app=api, raise_app_exceptions=False)
     async with (
         api.router.lifespan_context(api),

@@ -352,6 +352,7 @@ ALLOWED = {
     "/v1/queues/billing/a%2Fb/pause": "DELETE, OPTIONS, POST",
     "/v1/queues/billing/invoices/resume": "DELETE, OPTIONS, POST",
     "/v1/audit": "GET, HEAD, OPTIONS",
+    "/v1/engines": "GET, HEAD, OPTIONS",
     "/healthz": "GET, HEAD, OPTIONS",
     "/openapi.json": "GET, HEAD, OPTIONS",
 }
@@ -465,6 +466,7 @@ PATHS = {
     "/v1/queues/{app_id}/{function_id}/pause": ["post"],
     "/v1/queues/{app_id}/{function_id}/resume": ["post"],
     "/v1/audit": ["get"],
+    "/v1/engines": ["get"],
     "/v1/proposals": ["get"],
     "/v1/proposals/{proposal_id}": ["get"],
     "/v1/proposals/{proposal_id}/approve": ["post"],

@@ -29,6 +29,7 @@ from secateur.api.under_way import UnderWay
 from secateur.ledger.proposals import Proposals
 from secateur.metrics.queues import QueueMetrics
 from secateur.open_queue import OpenQueue
+from secateur.postgres.database import Database
 from secateur.tokens.keeping import Tokens
 
 PATHS = (cancelling, proposing, retrying, running, watching, measuring)
@@ -42,6 +43,7 @@ def create_api(
     tokens: Tokens | None = None,
     proposals: Proposals | None = None,
     watch: Watching | None = None,
+    database: Database | None = None,
     is_exposed: bool = False,
 ) -> FastAPI:
     """The application. `author` is recorded if a request names no author and needs no token.
@@ -49,7 +51,8 @@ def create_api(
     Requests need one of `tokens` as soon as there is one, and always if the server `is_exposed` to others than this
     machine.
 
-    What exceeds an app's budget becomes one of `proposals`. With a `watch`, the server evaluates its rules, too.
+    What exceeds an app's budget becomes one of `proposals`. With a `watch`, the server evaluates its rules, too. With a
+    `database`, it lists the queues there.
 
     The database under the services belongs to the caller, and must stay open while the application runs.
     """
@@ -73,7 +76,7 @@ def create_api(
     )
     api.state.streams = Streams(queue, limits)
     api.state.services = Services(
-        queue, author, Turns(limits), background, QueueMetrics(queue), api.state.streams, proposals
+        queue, author, Turns(limits), background, QueueMetrics(queue), api.state.streams, proposals, database
     )
     api.state.stopping = asyncio.Event()
     for paths in PATHS:

@@ -19,6 +19,7 @@ from secateur.instants import utc
 from secateur.ledger.proposals import Proposals
 from secateur.metrics.queues import QueueMetrics
 from secateur.open_queue import OpenQueue
+from secateur.postgres.database import Database
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
@@ -35,6 +36,8 @@ class Services:
     metrics: QueueMetrics
     streams: Streams
     kept_proposals: Proposals | None
+    database: Database | None
+    """Whose queues are listed."""
 
     @property
     def proposals(self) -> Proposals:

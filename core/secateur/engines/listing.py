@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from pydantic import Field
 
 from secateur.engines.base import Gate, Stopping
 from secateur.engines.foreign.gating import GateKeeper, GateState, can_gate
 from secateur.engines.foreign.source import ForeignSource
 from secateur.engines.loading import FoundQueue, find_queues
 from secateur.errors import DatabaseError
+from secateur.forms import JsonForm
 from secateur.ledger.ledger import Cancelling
 from secateur.postgres.database import Database
 from secateur.words.shell import command_line
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(JsonForm):
     watch: bool
     filter: bool
     cancel: bool
@@ -24,21 +24,20 @@ class Capabilities:
     gate: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ListedQueue:
+class ListedQueue(JsonForm):
     """A queue as `secateur engines` shows it."""
 
     name: str
     """What `--engine` takes."""
     engine: str
-    schema: str | None
+    schema_: str | None = Field(alias="schema")
     version: str
     capabilities: Capabilities
     gate: str
     """Whether claims obey cancellations: `on`, `none`, or `stale` if the engine has changed since the gate was made."""
-    missing: tuple[str, ...] = field(default=())
+    missing: list[str]
     """Why it can do no more, and what to do about it."""
-    backlog: int | None = None
+    backlog: int | None
     """Runs that wait; None where they cannot be counted."""
 
 
@@ -88,6 +87,6 @@ async def _listed(found: FoundQueue) -> ListedQueue:
             gate=cancels and isinstance(source, Gate),
         ),
         gate=gate,
-        missing=tuple(missing),
+        missing=missing,
         backlog=backlog,
     )

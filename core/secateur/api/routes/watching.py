@@ -1,4 +1,4 @@
-"""The paths for watching over the queue: its depth, pausing and forgetting, the audit and the health check."""
+"""The paths for watching over queues: which there are, their depth, pausing, forgetting, the audit and the health."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from secateur.api.answers import Answer, ForgottenForm, Health
 from secateur.api.services import Author, Injected, Services, answer, caller_of, failures, stream_of
 from secateur.api.streams import wants_stream
 from secateur.bounds import LONGEST_NAME
-from secateur.errors import NotFound
+from secateur.engines.listing import ListedQueue, list_queues
+from secateur.errors import NotFound, Unsupported
 from secateur.ledger.forms import AuditForm
 from secateur.looking.forms import DepthForm, SeriesForm, SuggestionsForm, depth_form, series_form, suggestions_form
 from secateur.looking.listing import read_scope
@@ -177,6 +178,22 @@ async def _depth(services: Services, depths: Sequence[FunctionDepth]) -> dict[st
     return answer(
         [depth_form(each) for each in depths], depths[0].as_of if depths else await services.queue.reader.clock()
     )
+
+
+@router.get(
+    "/v1/engines",
+    response_model=Answer[list[ListedQueue]],
+    responses=failures(409),
+    summary="List the queues of the database",
+)
+async def engines(services: Injected) -> dict[str, Any]:
+    """Every job queue that secateur knows, also those that this server does not serve: what can be done with each, and
+    why not more. It counts what waits in each, and takes turns with the previews."""
+    if services.database is None:
+        raise Unsupported("this server lists no queues")
+    async with services.counting.turn():
+        found = await list_queues(services.database)
+    return answer(found, await services.queue.reader.clock())
 
 
 @router.get("/v1/audit", response_model=Answer[list[AuditForm]], responses=failures(), summary="Show who did what")

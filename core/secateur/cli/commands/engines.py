@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import asdict
 
 from secateur.cli.opening import find_place
 from secateur.cli.output import json_line, table, terminal_width, write
@@ -20,7 +19,7 @@ async def engines(arguments: argparse.Namespace) -> int:
     async with Database.connect(place.target.url, read_only=True) as database:
         found = await list_queues(database)
         if arguments.json:
-            json_line([asdict(each) for each in found])
+            json_line([each.as_json() for each in found])
         else:
             write(
                 _lines(found) if found else [f"{database.description} has no job queue of a kind that secateur knows."]
@@ -35,7 +34,7 @@ def _lines(found: list[ListedQueue]) -> Iterator[str]:
             each.name,
             each.version,
             "-" if each.backlog is None else number(each.backlog),
-            ", ".join(name.replace("_", " ") for name, can in asdict(each.capabilities).items() if can) or "nothing",
+            ", ".join(name.replace("_", " ") for name, can in each.capabilities if can) or "nothing",
             each.gate,
         )
         for each in found

@@ -50,6 +50,7 @@ async def serve(arguments: argparse.Namespace) -> int:
                 tokens=tokens,
                 proposals=Proposals(session.database, session.queue.cancellations),
                 watch=watch,
+                database=session.database,
                 is_exposed=exposed,
             )
             await run_server(api, listener, limits, front)

@@ -43,7 +43,7 @@ from secateur.cel.types import BOOL, DYN, INT, NULL, NUMBERS, STRING, UINT, Type
 from secateur.cel.values import INT_MAX, type_of
 
 MAX_NESTING = 2
-"""Macros inside of a macro's condition: three deep, 300 elements take ten seconds for a run."""
+"""How deep macros may nest: three deep, 300 elements would take ten seconds for one run."""
 
 
 def check_filter(node: Node, declarations: Declarations, reporter: Reporter) -> Node:
@@ -56,7 +56,7 @@ def check_filter(node: Node, declarations: Declarations, reporter: Reporter) -> 
 
 
 class Checker:
-    """With `lenient`, what is wrong is no diagnostic but fails, or is absorbed, when it is evaluated: the
+    """With `lenient`, problems are not reported. They fail, or are absorbed, when the expression is evaluated: the
     standard's behaviour without its optional check."""
 
     def __init__(self, declarations: Declarations, reporter: Reporter, *, lenient: bool = False) -> None:
@@ -113,7 +113,7 @@ class Checker:
         return Invalid(span, message)
 
     def _mismatch(self, span: Span, message: str, suggestion: Suggestion | None = None) -> None:
-        """Reports operands for which there is no overload. If lenient, the evaluation finds this instead."""
+        """Reports operands that match no overload. If lenient, the evaluation fails instead."""
         if not self._lenient:
             self._reporter.error(span, message, suggestion)
 
@@ -210,7 +210,7 @@ class Checker:
         return node
 
     def _operand(self, node: Node, other: Node) -> Node:
-        """Checks one side; a bare word beside a path is probably a text without its quotes."""
+        """Checks one side. A bare word beside a path is probably a string without its quotes."""
         quotable = not isinstance(other, (Literal, Name))
         if (
             isinstance(node, Name)
@@ -328,7 +328,7 @@ class Checker:
 
 
 def _dotted(node: Node) -> str | None:
-    """`a.b.c` as written, if it is nothing but names."""
+    """`a.b.c` as written, if it consists only of names."""
     match node:
         case Name():
             return node.name
@@ -347,7 +347,7 @@ def _comparable(left: Type, right: Type) -> bool:
 
 
 def _could_call(function: str, node: Call) -> bool:
-    """Whether the function takes so many arguments, and a receiver if there is one."""
+    """Whether the function takes this many arguments, and a receiver if there is one."""
     if function in MACROS:
         return node.target is not None and len(node.arguments) in map(len, MACROS[function])
     if function == "has":

@@ -1,7 +1,7 @@
-"""Any expression, of any type, over variables given as they come: what `secateur eval` does.
+"""Evaluates any expression, of any type, over any given variables, as `secateur eval` does.
 
-Nothing is declared beforehand, so nothing is checked: what is wrong with the expression is an error when it is
-evaluated, and may be absorbed, as the standard has it.
+Nothing is declared beforehand, so nothing is checked. A mistake in the expression is an error when it is evaluated, and
+may be absorbed, as the standard says.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Evaluation:
         return evaluator(self.expression, nanoseconds=nanoseconds)(self.variables)
 
     def in_sql(self) -> Condition:
-        """SQL whose only column decodes to the value by `decode`; raises `ExpressionError` for what has none."""
+        """SQL whose only column decodes to the value by `decode`. Raises `ExpressionError` if the expression has no
+        SQL form."""
         reporter = Reporter(self.source)
         variables = {
             name: given(value, json=self.declarations.variables[name].json) for name, value in self.variables.items()
@@ -84,7 +85,7 @@ def _variable(value: Value, declared: types.Type | None) -> Variable:
 
 
 def decode(box: str | None) -> Value:
-    """The value of what `Evaluation.in_sql` answered. Raises `EvaluationError` for NULL."""
+    """The value of the result of `Evaluation.in_sql`. Raises `EvaluationError` for NULL."""
     if box is None:
         raise EvaluationError("the database could not evaluate the expression")
     return unbox(box)
@@ -121,7 +122,7 @@ def same(left: Value, right: Value) -> bool:
 
 
 def _by_type(entries: dict[Value, Value]) -> dict[tuple[type, Value], Value]:
-    """Under keys of which `1` and `1u` are two."""
+    """The entries under keys that keep `1` and `1u` apart."""
     return {(type(key), key): value for key, value in entries.items()}
 
 

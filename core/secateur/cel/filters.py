@@ -1,4 +1,4 @@
-"""From source to a filter: every stage in a row."""
+"""From source text to a filter: all stages of the compiler in order."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SqlForms:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A checked expression, ready for both executions."""
+    """A checked expression, ready to be executed in SQL and in Python."""
 
     source: str
     expression: Node
@@ -55,12 +55,12 @@ class Filter:
     requirement: Requirement | None
     """What the event of every matching run must contain; None if nothing is known."""
     run_fields: frozenset[str]
-    """Which of the `RUN_FIELDS` it reads: not every queue has them."""
+    """The `RUN_FIELDS` that it reads; not every queue has them."""
     _program: Program = field(repr=False)
     _over: dict[Columns, SqlForms] = field(default_factory=dict, repr=False, compare=False)
 
     def over(self, columns: Columns) -> SqlForms:
-        """The SQL over a relation with these columns; made once. It is not for storing, unless they are `COLUMNS`."""
+        """The SQL over a relation with these columns, made once. Store it only if they are `COLUMNS`."""
         if columns is COLUMNS:
             return SqlForms(self.condition, self.matching)
         if (kept := self._over.get(columns)) is None:
@@ -83,7 +83,7 @@ class Filter:
 
 
 def run_variables(run: Run, now: datetime) -> dict[str, Value]:
-    """The variables of `SEARCH`, of which those of `CANCELLATION` are a part, for one run."""
+    """The variables of `SEARCH`, which include those of `CANCELLATION`, for one run."""
     variables: dict[str, Value] = {
         "event": run.event,
         "run.id": run.id,
@@ -102,7 +102,7 @@ def run_variables(run: Run, now: datetime) -> dict[str, Value]:
 
 
 def flatten(variables: Mapping[str, object]) -> dict[str, Value]:
-    """By whole name: `run.app` for `{"run": {"app": …}}`, and Python's datetimes as timestamps."""
+    """The variables by their full names: `run.app` for `{"run": {"app": …}}`, with Python's datetimes as timestamps."""
     flat: dict[str, Value] = {}
     for name, value in variables.items():
         flat[name] = from_datetime(value) if isinstance(value, datetime) else value
@@ -118,12 +118,12 @@ _MOST_KEPT = 64
 def compile_filter(source: str, declarations: Declarations = CANCELLATION) -> Filter:
     """Compile a filter. Raises `ExpressionError` with everything that is wrong with it.
 
-    Filters are kept, so that a check, a count and a commit in a row compile once.
+    Filters are cached, so that a check, a count and a commit in a row compile once.
     """
     if (kept := _KEPT.get((source, declarations))) is None:
         kept = _KEPT[source, declarations] = _compiled(source, declarations)
         if declarations.of_all is not None:
-            _KEPT[source, declarations.of_all] = kept  # what is valid in one queue is the same among all
+            _KEPT[source, declarations.of_all] = kept  # valid for one queue, it is the same for all
         while len(_KEPT) > _MOST_KEPT:
             _KEPT.popitem(last=False)
     _KEPT.move_to_end((source, declarations))

@@ -46,7 +46,7 @@ class Cancellations:
 
     @property
     def has_ledger(self) -> bool:
-        """Whether there are records of cancellations to be read."""
+        """Whether there are records of cancellations to read."""
         return isinstance(self.engine, Cancelling)
 
     @property
@@ -59,24 +59,24 @@ class Cancellations:
         return self.can_cancel and isinstance(self.engine, Retrying)
 
     def is_gated(self, app_id: str) -> bool:
-        """Whether claims obey a cancellation; else a run that its sweep has not reached may still start."""
+        """Whether claims obey a cancellation. If not, a run that its sweep has not reached may still start."""
         return isinstance(queue_of(self.engine, app_id), Gate)
 
     def wants_sweep(self, app_id: str) -> bool:
-        """Whether whoever commits should sweep at once.
+        """Whether the process that commits should also sweep at once.
 
-        Until that is done matching runs may start, or workers that meet them wait as if there were nothing to do.
+        Until the sweep is done, matching runs may start, or workers that meet them wait as if there were nothing to do.
         """
         queue = queue_of(self.engine, app_id)
         return not isinstance(queue, Gate) or queue.starves
 
     def stops_at(self, app_id: str) -> str | None:
-        """When a running run stops that was asked to, such as `next step`; None where it runs to its end."""
+        """When a running run stops after it was asked to, such as `next step`; None if it runs to its end."""
         queue = queue_of(self.engine, app_id)
         return queue.stops_at if isinstance(queue, Stopping) else None
 
     async def only_reads(self) -> str | None:
-        """Why nothing can be committed from here, such as `role viewer`; None if that is possible, or not known."""
+        """Why nothing can be committed from here, such as `role viewer`; None if something can, or if unknown."""
         return await self.ledger.only_reads() if self.has_ledger else None
 
     async def commit(
@@ -88,8 +88,8 @@ class Cancellations:
         idempotency_key: str | None = None,
         expected: Count | None = None,
     ) -> Cancellation:
-        """`commit_all` of a request that makes one cancellation. Raises `RequestError` for several functions."""
-        select(request)  # refuses those before anything is committed
+        """`commit_all` for a request that makes one cancellation. Raises `RequestError` for several functions."""
+        select(request)  # refuses several functions before anything is committed
         (committed,) = await self.commit_all(
             request, author=author, source=source, idempotency_key=idempotency_key, expected=expected
         )
@@ -105,10 +105,11 @@ class Cancellations:
         expected: Count | None = None,
     ) -> Sequence[Cancellation]:
         """Cancel the matching runs with one cancellation, or with one for each of its `function_ids`, all or nothing.
+
         A `RetryRequest` queues them again instead: it has no guarantee, and the sweep does all the work.
 
-        If the guarantee is `in_force`, no matching run is claimed any more. If it is `pending`, an open transaction is
-        in the way: `wait` or any sweeper will put it in force, and claims that begin from now on already honour it.
+        If the guarantee is `in_force`, no matching run is claimed any more. If it is `pending`, an open transaction
+        is in the way: `wait` or any sweeper will put it in force. Claims that begin from now on already honour it.
         `expected` is the count that was shown, for the record; a commit needs none. Under the same `idempotency_key`
         the same request is committed only once, however often it is repeated.
         """
@@ -137,7 +138,7 @@ class Cancellations:
         return committed
 
     async def make_ready(self) -> None:
-        """Prepare a session for a commit that is about to come; nothing is written."""
+        """Prepare a session for the next commit; writes nothing."""
         if self.can_cancel:
             await self.ledger.make_ready()
 
@@ -218,11 +219,11 @@ class Cancellations:
         return await self.ledger.audit(limit, before)
 
     async def activity(self) -> Activity:
-        """What is in force, and which sweeps fail; nothing where there are no cancellations."""
+        """What is in force, and which sweeps fail; nothing if the engine has no cancellations."""
         return await self.ledger.activity() if self.has_ledger else Activity()
 
     async def figures(self) -> LedgerFigures | None:
-        """For monitoring; None where there are no cancellations. Reads the whole history."""
+        """For monitoring; None if the engine has no cancellations. Reads the whole history."""
         return await self.ledger.figures() if self.has_ledger else None
 
     async def get(self, cancellation_id: UUID) -> Cancellation:
@@ -237,8 +238,8 @@ class Cancellations:
     async def wait(self, cancellation_id: UUID, *, until_idle: bool = False) -> Cancellation:
         """Sweep or restore, or wait for the process that does, until there is nothing left to do for the cancellation.
 
-        For a standing one, wait until its window has ended. With `until_idle`, wait neither for that nor for running
-        runs nor for a rate, only for what can be done right now.
+        For a standing one, wait until its window has ended. With `until_idle`, only do what can be done right now:
+        do not wait for the window's end, for running runs, or for a rate.
         """
         found = await self.get(cancellation_id)
         if self._sweeper is not None:
@@ -247,15 +248,15 @@ class Cancellations:
 
     @property
     def troubles(self) -> tuple[Trouble, ...]:
-        """What fails in `sweep_forever` of this process."""
+        """The failures of this process's `sweep_forever`."""
         return () if self._sweeper is None else self._sweeper.troubles
 
     def trouble_of(self, cancellation_id: UUID) -> Trouble | None:
-        """What keeps this process from sweeping that cancellation."""
+        """The failure that keeps this process from sweeping that cancellation."""
         return next((each for each in self.troubles if each.what == sweep_of(cancellation_id)), None)
 
     async def sweep_forever(self) -> None:
-        """Sweep every open cancellation, until cancelled; see `Sweeper`. Not where nothing can be cancelled."""
+        """Sweep every open cancellation, until cancelled; see `Sweeper`. Does nothing if nothing can be cancelled."""
         if not self.read_only and self._sweeper is not None:
             await self._sweeper.sweep_forever()
 

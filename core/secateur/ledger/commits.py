@@ -1,4 +1,4 @@
-"""What the ledger is asked to commit."""
+"""The commits that the ledger takes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Commit:
     id: UUID
     selection: Selection
     request: dict[str, Any]
-    """The request as given: a repeated commit is told from another one by it."""
+    """The request as given. It distinguishes a repeated commit from a different one under the same key."""
     standing: bool
     author: str
     source: str
@@ -31,11 +31,11 @@ class Commit:
     expected: Count | None = None
     """The count that the operator saw, exact or not; recorded, never used to decide. None: nothing was counted."""
     rate: int | None = None
-    """Runs a second that the sweep, and later a restore, may rewrite."""
+    """How many runs per second the sweep, and later a restore, may rewrite."""
 
     @property
     def is_retry(self) -> bool:
-        """It means runs that have ended, and queues them again."""
+        """Whether it selects runs that have ended, and queues them again."""
         return self.selection.statuses is not UNFINISHED
 
 

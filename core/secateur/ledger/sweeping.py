@@ -19,10 +19,10 @@ from secateur.troubles import Trouble, Troubles
 logger = logging.getLogger(__name__)
 
 SWEEP_BATCH = 10_000
-"""Runs that one transaction of a sweep looks at, which takes about a quarter of a second."""
+"""How many runs one transaction of a sweep examines, which takes about a quarter of a second."""
 
 RESTORE_BATCH = 1_000
-"""Runs that one transaction of a restore looks at: few, because it holds the app's lock, and commits wait for it."""
+"""How many runs one transaction of a restore examines: few, because commits wait for the app's lock, which it holds."""
 
 SWEEP_PAUSE = 1.0
 """Seconds between two looks for something to sweep."""
@@ -35,7 +35,7 @@ SHORTEST_WAIT = 0.05
 
 
 class Sweeper:
-    """Sweeps and restores what is open in one ledger."""
+    """Sweeps and restores the open cancellations of one ledger."""
 
     def __init__(self, ledger: Ledger, batch: int) -> None:
         self._ledger = ledger
@@ -46,11 +46,11 @@ class Sweeper:
 
     @property
     def troubles(self) -> tuple[Trouble, ...]:
-        """What fails in `sweep_forever`."""
+        """The failures of `sweep_forever`."""
         return (*self._rounds, *self._sweeps)
 
     def hurry(self) -> None:
-        """There is something to do now."""
+        """Look for work now."""
         self._hurried.set()
 
     async def finish(self, app_id: str, cancellation_id: UUID, *, until_idle: bool = False) -> None:
@@ -70,7 +70,7 @@ class Sweeper:
         """Sweep every open cancellation, until cancelled. Any number of processes may do this at once.
 
         Survives a database that goes away; returns if the role has no right to sweep. A repeated failure is logged
-        ever less often, stored with the record, and listed in `troubles`.
+        less and less often, stored with the record, and listed in `troubles`.
         """
         while True:
             pause = SWEEP_PAUSE
@@ -92,7 +92,7 @@ class Sweeper:
                     await self._hurried.wait()
 
     async def _sweep_open(self) -> float:
-        """Batches of every open cancellation in turn, until none of them has anything to do right now.
+        """Sweep batches of every open cancellation in turn, until none has anything to do right now.
 
         Returns the seconds until one has, as far as that is known.
         """
@@ -110,7 +110,7 @@ class Sweeper:
         return pause
 
     async def _try_step(self, open: OpenCancellation) -> SweepStep:
-        """A cancellation that fails does not hold up the others; it is left alone until the next round."""
+        """A cancellation that fails does not delay the others; it is skipped until the next round."""
         what = sweep_of(open.id)
         try:
             step = await self._step(open)

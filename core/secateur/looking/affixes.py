@@ -19,10 +19,10 @@ _BOUNDARY = re.compile(r".*[^0-9A-Za-z]", re.DOTALL)
 class Affix:
     text: str
     flood: int
-    """How many events of the flood have it."""
+    """How many events of the flood have the affix."""
     baseline: int
     texts: Sequence[str]
-    """The texts that have it."""
+    """The texts that have the affix."""
 
     @property
     def at_boundary(self) -> bool:
@@ -30,10 +30,9 @@ class Affix:
 
 
 def prefixes(counts: Mapping[str, tuple[int, int]], least: int) -> Iterator[Affix]:
-    """Prefixes that at least `least` events of the flood have. `counts` says of each text how many events of flood and
-    baseline have it.
+    """Prefixes that at least `least` events of the flood have. `counts` has each text's events in flood and baseline.
 
-    Where texts fork, what they share is a prefix, and so is the part of it up to its last separator.
+    Where texts fork, the part that they share is a prefix, and so is that part up to its last separator.
     """
     ordered = sorted(counts)
     pairs = [counts[text] for text in ordered]

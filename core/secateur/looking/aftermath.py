@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from secateur.requests import CancellationRequest
 
 STANDING_FOR = timedelta(hours=2)
-"""How long a cancellation of what still arrives stands, unless the retention allows less."""
+"""How long a cancellation of runs that still arrive lasts, unless the retention allows less."""
 
 _SOONEST = 2.0
-"""Seconds after the commit before a rate says anything."""
+"""Seconds after the commit until a rate means anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Aftermath:
 
     @property
     def newest(self) -> Cancellation:
-        """The one that something happened to last."""
+        """The one that changed last."""
         return max(self.cancellations, key=_changed_at)
 
     @property
@@ -84,8 +84,7 @@ def also_arriving(
 
 
 def again(cancellations: Sequence[Cancellation], now: datetime) -> CancellationRequest:
-    """A request for what the cancellations, or the retries, of one commit were for: their functions, their condition
-    and their window.
+    """A request that repeats the cancellations, or the retries, of one commit: functions, condition and window.
 
     Raises `RequestError` for a record that no request can express.
     """

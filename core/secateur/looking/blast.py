@@ -22,9 +22,9 @@ class BlastRadius:
     """Values of unfinished runs: their share of the matches (`flood_share`) and of the others (`baseline_share`)."""
 
     sampled: int
-    """How many matches were looked at."""
+    """How many matches were sampled."""
     others: int
-    """How many other runs were looked at."""
+    """How many other runs were sampled."""
     fields: tuple[HotField, ...]
     """The most skewed first."""
     mixed: HotField | None

@@ -15,13 +15,13 @@ MOST = 3
 """The most suggestions, and the most conjuncts of a condition."""
 
 ALIKE = 0.97
-"""Two conditions count as the same if they share this part of their events."""
+"""Two conditions count as the same if they share at least this fraction of their events."""
 
 SPARE = 8
 """How many conditions are chosen: more than are suggested, in case one does not compile."""
 
 WIDER = 1.01
-"""How many times as much excess a second condition on the same fields needs, to be suggested beside the first."""
+"""How many times the first one's excess a second condition on the same fields needs, to be suggested too."""
 
 NEARLY = 0.8
 """The least part of the best condition's score, and of its excess, for a narrower condition to be suggested beside it.
@@ -34,13 +34,13 @@ NEARLY_ALL = 0.9
 """The least part of the most excess that is certain, for a condition to count as one with more."""
 
 CERTAINLY = 3.0
-"""Standard deviations of the excess: of dozens of conditions one seems to have more by chance."""
+"""Standard deviations of the excess: among dozens of conditions, one seems to have more by chance."""
 
 SHORTER = 0.5
 """The least part of the best condition's score for a shorter one to be suggested beside it."""
 
 LEAST_OUTSIDE = 0.15
-"""The least part of the baseline that must lie outside of an interval, so that what is usual can be told from there."""
+"""The smallest part of the baseline that must lie outside an interval, to tell from there what is usual."""
 
 CLEARLY = 2.0
 """Standard deviations by which a wider interval must have more excess than a narrower one; a smaller difference is
@@ -62,8 +62,7 @@ class Condition:
     excess: float
     """The part of the arrivals that is more than usual, if this condition alone describes what is unusual."""
     counts: tuple[int, int, int, int]
-    """How many events of the flood, and of the baseline, match; then how many there are of each. Of the samples, or of
-    more runs."""
+    """How many events of flood and baseline match, then how many each has: in the samples, or among more runs."""
 
     @property
     def is_interval(self) -> bool:
@@ -88,7 +87,7 @@ def evidence(flood: int, baseline: int, all_flood: int, all_baseline: int) -> fl
     """How strongly these counts distinguish the flood from the baseline, in nats; 0 unless the matches are more
     frequent in the flood.
 
-    It is the logarithm of a likelihood ratio: of two different shares against one common share.
+    It is the logarithm of a likelihood ratio: two different shares against one common share.
     """
     if flood * all_baseline <= baseline * all_flood:
         return 0.0
@@ -106,10 +105,10 @@ def score_of(evidence: float, conjuncts: int, cost: float) -> float:
 
 
 def excess_of(share: float, usual: float) -> float:
-    """The part of the arrivals that is more than usual, if only what the condition matches is.
+    """The part of the arrivals that is more than usual, if only matching ones are unusual.
 
-    The rest is then as usual, and tells how much is: (1 - f) = (1 - x)(1 - b), with the shares f of the flood and b of
-    the baseline.
+    The rest is then as usual, and shows how much is usual: (1 - f) = (1 - x)(1 - b), with the shares f of the flood and
+    b of the baseline.
     """
     return max(0.0, (share - usual) / (1 - usual)) if usual < 1 else 0.0
 
@@ -154,7 +153,7 @@ def chosen(found: Sequence[Condition]) -> list[Condition]:
 
 
 def _fuller(best: Condition, widest: Condition, found: Sequence[Condition]) -> Condition | None:
-    """The best of the conditions that have clearly more excess than the best of all; None if none has."""
+    """The best condition that has clearly more excess than the best of all; None if there is none."""
     likely = [each for each in found if each.score >= FULLER * best.score]
     most = max(each.excess - CERTAINLY * _spread(each) for each in likely)
     if most <= best.excess:
@@ -174,7 +173,7 @@ def _spread(condition: Condition) -> float:
 
 
 def _is_shorter(condition: Condition, best: Condition) -> bool:
-    """Whether it leaves out conjuncts of the best, and describes as much of the flood."""
+    """Whether it describes as much of the flood as the best condition, with fewer conjuncts."""
     parts = {each.source for each in condition.conjuncts}
     return (
         parts < {each.source for each in best.conjuncts}
@@ -186,7 +185,7 @@ def _is_shorter(condition: Condition, best: Condition) -> bool:
 def _widest(best: Condition, found: Sequence[Condition]) -> Condition:
     """Of the best interval and the wider ones around it, the narrowest that has nearly all of the excess.
 
-    What is usual is told from outside of the widest.
+    The part outside the widest one tells what is usual.
     """
     within = (1 - LEAST_OUTSIDE) * best.counts[3]
     nested = [best, *(each for each in found if each.counts[1] <= within and _holds(each.extent, best.extent))]
@@ -205,7 +204,7 @@ def _widest(best: Condition, found: Sequence[Condition]) -> Condition:
 
 
 def _holds(one: Extent, other: Extent) -> bool:
-    """Whether `one` is true of every event of `other`, and of more."""
+    """Whether `one` is true of every event of `other`, and of others."""
     return not (other - one).flood and not (other - one).baseline and one != other
 
 
@@ -219,7 +218,7 @@ def _is_narrower(condition: Condition, best: Condition) -> bool:
 
 
 def _different(found: Sequence[Condition]) -> list[Condition]:
-    """The conditions, best first, without those that say the same as a better one in other words or in more words."""
+    """The conditions, best first, without those that only repeat a better one in other words or in more words."""
     kept: list[Condition] = []
     for condition in found:
         if condition.score < 0.05 * found[0].score:
@@ -228,7 +227,7 @@ def _different(found: Sequence[Condition]) -> list[Condition]:
             continue
         twins = [place for place, other in enumerate(kept) if other.paths == condition.paths]
         if len(twins) > 1:
-            # On the same fields, the best and the widest are enough: others would displace something different.
+            # On the same fields, the best and the widest are enough: others would displace different conditions.
             kept[twins[-1]] = condition
             continue
         kept.append(condition)

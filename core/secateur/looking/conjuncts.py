@@ -1,4 +1,4 @@
-"""What can be said of one field of an event: pieces of an expression, each with the events that it is true of."""
+"""The conditions on one field of an event: pieces of an expression, each with the events for which it is true."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from secateur.looking.intervals import Interval, intervals
 from secateur.looking.scales import Scale
 
 COMPARABLE = 0.2
-"""Values in one list: the least part of the first value's rise, in share, that each of the others must have."""
+"""For values in one list: the smallest part of the first value's rise in share that each other value must have."""
 
 LONGEST_TEXT = 80
 """Longer strings are not suggested as values, only their prefixes."""
@@ -28,14 +28,14 @@ MOST_LISTED = 5
 """The most values in one `in`."""
 
 FEWEST_TEXTS = 8
-"""The fewest different strings of a field for prefixes and suffixes to say more than the strings themselves."""
+"""With fewer different strings in a field, prefixes and suffixes say no more than the strings themselves."""
 
 MOST_AFFIXES = 12
 """The most prefixes, and suffixes, of one field."""
 
 
 STEP = 1.4
-"""From one interval of a ladder to the next: how many times as much of the baseline is inside of it, at least."""
+"""Each interval of a ladder contains at least this many times as much of the baseline as the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,12 @@ class Conjunct:
     """For people: the value, the prefix or suffix, the name of the type, or `[low, high]`."""
     extent: Extent
     cost: float
-    """Nats of evidence that it needs before it is believed, in addition to what every conjunct needs. The richer a kind
-    is, the more it costs, because some conjunct of a rich kind always fits."""
+    """Nats of evidence that it needs before it is believed, on top of what every conjunct needs. A richer kind costs
+    more, because some conjunct of a rich kind always fits."""
 
 
 def conjuncts(contrast: Contrast, field: FieldEvents, scaled: Sequence[Scale], least: int) -> Iterator[Conjunct]:
-    """Everything that can be said of one field, and of the presence of the fields inside it.
+    """All conditions on one field, and on the presence of the fields inside it.
 
     Values are included if at least `least` events have them.
     """
@@ -169,7 +169,7 @@ def _calls(path: Path, function: str, affix: str) -> str:
 
 
 def ranges(contrast: Contrast, scaled: Sequence[Scale], among: Extent | None = None) -> Iterator[Conjunct]:
-    """Intervals that the flood lies in, on these scales. With `among`, only these events are looked at."""
+    """Intervals in which the flood lies, on these scales. With `among`, only these events count."""
     for scale in scaled:
         yield from _intervals(contrast, scale, among)
 

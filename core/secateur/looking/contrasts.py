@@ -29,7 +29,7 @@ ONE = ord("1")
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """The events, of each sample, of which something is true."""
+    """The events of each sample for which something is true."""
 
     flood: int
     baseline: int
@@ -69,7 +69,7 @@ class EventColumn:
         return found
 
     def before_and_during(self, first: int) -> tuple[list[Any], list[Any]]:
-        """The values of the events before the number `first`, and of the others."""
+        """The values of the events numbered below `first`, and those of the others."""
         place = bisect_left(self.numbers, first)
         return self.values[:place], self.values[place:]
 

@@ -51,8 +51,8 @@ class MatchCounter:
     async def preview(self, request: CancellationRequest, *, on_primary: bool = False) -> Preview:
         """The exact count with its errors, and the reasons of a few of them.
 
-        It takes longer than `count`, and waits and raises like it. The figures of each function are of one snapshot, so
-        they do not go together with those of an earlier count.
+        It takes longer than `count`, and waits and raises like it. Each function's figures come from one snapshot, so
+        do not combine them with those of an earlier count.
         """
         wanted = selections(request)
         async with self._counting:
@@ -74,7 +74,7 @@ class MatchCounter:
         return added(counts)
 
     async def guess(self, request: CancellationRequest) -> Count | None:
-        """A count from a sample, within a moment; None if an exact count is as quick."""
+        """A quick count from a sample; None if an exact count is as quick."""
         wanted = selections(request)
         counts = [await self._engine.estimate(selection) for selection in wanted]
         if all(count is None for count in counts):
@@ -82,7 +82,7 @@ class MatchCounter:
         return added([count or await self._engine.count(wanted[place]) for place, count in enumerate(counts)])
 
     async def estimate(self, request: CancellationRequest) -> Preview | None:
-        """`guess`, with the reasons of a few errors, which may take longer than the figure itself."""
+        """`guess`, with the reasons of a few errors; finding these may take longer than the figure itself."""
         count = await self.guess(request)
         return None if count is None else await self._explain(selections(request), count)
 
@@ -105,7 +105,7 @@ class MatchCounter:
     async def _explain(self, wanted: Sequence[Selection], count: Count) -> Preview:
         """The preview with the reasons of a few errors. Postgres says which runs fail, the evaluator says why.
 
-        The most frequent reason comes first; each comes once before any comes twice.
+        The most frequent reason comes first, and every reason comes once before any comes twice.
         """
         filter = wanted[0].filter
         if not count.errors or filter is None:

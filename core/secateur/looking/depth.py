@@ -19,10 +19,10 @@ SECONDS = 10.0
 """The time over which rates are averaged."""
 
 STALLED_AFTER_SECONDS = 60.0
-"""A queue in which nothing moves counts as stalled once its oldest run has waited for so long."""
+"""A queue in which nothing moves counts as stalled once its oldest run has waited for this long."""
 
 NOISE = 2.0
-"""Standard deviations of what comes and goes by chance; a smaller change is no trend."""
+"""Standard deviations of random arrivals and departures; a smaller change is no trend."""
 
 
 class Trend(StrEnum):
@@ -34,7 +34,7 @@ class Trend(StrEnum):
     STEADY = "steady"
     """About as many runs leave as come."""
     STALLED = "stalled"
-    """There is a backlog, and for a while no run has come, left or been running."""
+    """There is a backlog, and for a while no run has arrived, left or been running."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Outlook:
 
 
 def outlook(depth: FunctionDepth) -> Outlook:
-    """Judges by the change of the backlog itself, so that runs that a cancellation takes are not mistaken for growth.
+    """Judges by the change of the backlog itself, so runs that a cancellation takes do not count as growth.
 
     A change is a trend if it is larger than the arrivals and departures of a steady queue bring about by chance.
     """
@@ -79,10 +79,10 @@ def _stands_still(depth: FunctionDepth) -> bool:
 
 
 def growth_of(depth: FunctionDepth) -> float:
-    """Runs per second. If the engine does not know the growth of the backlog: what comes in less what goes out.
+    """Runs per second. If the engine does not know the growth of the backlog, it is arrivals minus departures.
 
-    So it is as well where the backlog grows faster than runs arrive: what an undo puts back, and what a retry queues
-    again, is no growth that would go on.
+    The same applies if the backlog grows faster than runs arrive: an undo or a retry has queued runs again, and such
+    growth does not continue.
     """
     growth, entering = depth.growth_per_second, depth.in_per_second
     if growth is None or (entering is not None and growth > entering):
@@ -91,7 +91,7 @@ def growth_of(depth: FunctionDepth) -> float:
 
 
 def grows_since(depth: FunctionDepth) -> datetime | None:
-    """Since when it has been growing; None as soon as it shrinks, or neither holds anything queued nor grows now."""
+    """Since when it has been growing; None as soon as it shrinks, or if nothing is queued and it does not grow now."""
     trend = outlook(depth).trend
     if trend is Trend.DRAINING or (depth.queued == 0 and trend is not Trend.GROWING):
         return None

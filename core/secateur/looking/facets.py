@@ -1,4 +1,4 @@
-"""What the payloads of a backlog look like: which fields and values there really are."""
+"""Shows what the payloads of a backlog look like: which fields and values they really have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _AT_ONCE = 200
 
 
 async def payload_shape(engine: Source, scopes: Scope | Sequence[Scope], limit: int = SAMPLED_RUNS) -> Shape:
-    """The shape of about `limit` events of the scopes' unfinished runs; that of none if the engine keeps no JSON.
+    """The shape of about `limit` events of the scopes' unfinished runs; an empty shape if the engine stores no JSON.
 
     Cancelling the task cancels the query in the database.
     """

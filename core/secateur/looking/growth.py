@@ -20,23 +20,23 @@ LADDER = (
     (timedelta(hours=2), MINUTE),
     (timedelta(hours=48), timedelta(minutes=10)),
 )
-"""How far back samples of which step reach. Recent steps are finer, so a beginning is found to about a tenth of its
-age."""
+"""Each step between samples, and how far back it is used. Recent steps are finer, so a beginning is found to about a
+tenth of its age."""
 
 FEWEST = 8
-"""The fewest samples that say anything."""
+"""With fewer samples, nothing can be said."""
 
 FEWEST_RUNS = 10
 """A flood has more runs than this, and rises above the usual level by more than this."""
 
 USUAL_SHARE = 0.9
-"""The usual level is the one not exceeded for this part of the time before."""
+"""The usual level is the depth that was not exceeded for this part of the time before."""
 
 LONGEST_WEIGHT = timedelta(minutes=10)
 """The longest time that one sample stands for; after that there is a gap."""
 
 SETTLED = timedelta(hours=24)
-"""A growth older than this, whose second half brought no more, has settled: the queue has a new usual level."""
+"""If growth is older than this and stopped in its second half, the queue has settled at a new usual level."""
 
 SAME_TIME_YESTERDAY = timedelta(hours=24), timedelta(minutes=45)
 
@@ -100,7 +100,7 @@ def growing_since(samples: Sequence[Sample] | Backlogs) -> datetime | None:
 
 
 def is_at_the_edge(samples: Sequence[Sample], since: datetime) -> bool:
-    """Whether nothing is known of what was before: `since` is of the first sample, or of the one before a gap."""
+    """Whether nothing is known of the time before: `since` belongs to the first sample, or to the one before a gap."""
     place = next((at for at, sample in enumerate(samples) if sample.at >= since), 0)
     later = samples[min(place + 1, len(samples) - 1)]
     return place < FEWEST or later.at - since > 2 * LONGEST_WEIGHT

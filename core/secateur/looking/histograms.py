@@ -1,4 +1,4 @@
-"""Puts the histograms of several functions together. Their first and last starts differ, and so do their parts."""
+"""Combines the histograms of several functions, which have different starts, ends and parts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ than half of such a part."""
 
 
 def together(found: Sequence[Histogram], bars: int) -> Histogram | None:
-    """One histogram of all their runs, in that many parts; None if there are none."""
+    """One histogram of all their runs, in this many parts; None if there are no runs."""
     if not found:
         return None
     first, last = min(each.first for each in found), max(each.last for each in found)

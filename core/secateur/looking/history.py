@@ -25,10 +25,10 @@ COARSE = timedelta(seconds=10)
 """The distance of the samples of all functions together."""
 
 ONE_BY_ONE = 5
-"""Up to this many functions, their samples are asked for by name; else those of all functions are."""
+"""For up to this many functions, samples are queried by name; for more, those of all functions are read."""
 
 GROWTH_SECONDS = 10.0
-"""How long it is remembered which functions grow: there is a new sample every ten seconds."""
+"""How long the list of growing functions is cached: there is a new sample every ten seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class Point:
     cancelling: int | None = None
     """Estimate: runs that a cancellation matched but had not reached yet."""
     in_per_second: float | None = None
-    """Runs that came in, averaged over the step."""
+    """Arrivals per second, averaged over the step."""
     out_per_second: float | None = None
-    """Runs that completed or failed for good, averaged over the step."""
+    """Runs per second that completed or failed for good, averaged over the step."""
 
     @property
     def backlog(self) -> int | None:
@@ -64,14 +64,14 @@ class Series:
     gaps: list[SampleGap]
     """When none of secateur's processes was alive, so that nothing is known."""
     marks: list[Mark]
-    """What people did to the scope meanwhile, oldest first; the last 200."""
+    """What people did to the scope in this time, oldest first; the last 200."""
     growing_since: datetime | None
     """See `secateur.looking.growth`."""
 
     @property
     def grows_since(self) -> datetime | None:
-        """`growing_since`; None as soon as it shrinks: if it is less deep than a step ago, and the step before was as
-        deep as that."""
+        """`growing_since`; None as soon as it shrinks, that is, if it is less deep than a step ago and that step was no
+        deeper than the one before."""
         depths = [each.backlog for each in self.points if each.backlog is not None][-3:]
         return None if len(depths) == 3 and depths[0] >= depths[1] > depths[2] else self.growing_since
 
@@ -89,7 +89,7 @@ class DepthHistory:
         return isinstance(self._engine, Remembering)
 
     def is_kept_of(self, app_id: str) -> bool:
-        """Whether the queue that has the app keeps it; of several queues, some do not."""
+        """Whether the queue that has the app keeps a history; not every queue does."""
         return isinstance(queue_of(self._engine, app_id), Remembering)
 
     async def series(self, scope: Scope, range_name: str = DEFAULT_RANGE) -> Series:
@@ -189,7 +189,7 @@ class DepthHistory:
         return self._engine
 
     async def _steps(self, reach: timedelta, length: timedelta) -> SampleSteps:
-        # The last step includes the present, and is not over yet.
+        # The last step includes the present, and has not ended yet.
         until = (await self._engine.clock()).replace(microsecond=0) + timedelta(seconds=1)
         return SampleSteps(until - reach, until, length)
 

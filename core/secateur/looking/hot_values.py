@@ -14,7 +14,7 @@ from secateur.looking.contrasts import Contrast, FieldEvents
 from secateur.looking.suggested_filters import Search, SuggestedFilter
 
 LEAST_SHARE = 0.01
-"""The least share of the flood or of the baseline that a listed value has."""
+"""The smallest share of the flood or of the baseline for a value to be listed."""
 
 MOST_VALUES = 8
 """The most values of one field."""
@@ -23,13 +23,13 @@ MOST_VALUES = 8
 @dataclass(frozen=True, slots=True)
 class HotValue:
     kind: str
-    """As of a conjunct."""
+    """The kind, as in `Conjunct`."""
     value: Any
     flood_share: float
     baseline_share: float | None
     """None if there is no baseline."""
     skew: float
-    """How much it tells about flood or baseline: nats."""
+    """How strongly it distinguishes flood and baseline, in nats."""
     if_: str
     """The condition that the field has this value."""
     unless: str
@@ -43,7 +43,7 @@ class HotField:
     values: tuple[HotValue, ...]
     """The most skewed first."""
     skew: float
-    """Of the most skewed value."""
+    """The evidence of the most skewed value."""
 
 
 def hot_fields(search: Search, limit: int) -> list[HotField]:
@@ -78,7 +78,7 @@ def written(path: Path) -> str:
 
 
 def _skew(contrast: Contrast, conjunct: Conjunct) -> float:
-    """Also of values that have become rare."""
+    """How skewed the value is; also for values that have become rare."""
     return max(contrast.evidence(conjunct.extent), contrast.evidence(contrast.everything - conjunct.extent) / 2)
 
 
@@ -102,7 +102,7 @@ def _hot(contrast: Contrast, conjunct: Conjunct, shape: Shape) -> HotValue:
 
 
 _OF_KIND = {"prefix": "string", "suffix": "string", "size": "list"}
-"""What a field must be for a condition of this kind to be true of it."""
+"""The type that a field must have for a condition of this kind to be true."""
 
 
 def _unless(conjunct: Conjunct, shape: Shape) -> str:
@@ -135,9 +135,9 @@ def also_hits(search: Search, suggested: SuggestedFilter) -> list[Hit]:
 
 
 def mixed_field(search: Search, but: Collection[Path]) -> HotField | None:
-    """The field in which most but not all of the flood has one value, with its values in the flood; None without one.
+    """The field in which most but not all of the flood has one value, with its values there; None if there is none.
 
-    It is none of the fields in `but`.
+    Ignores the fields in `but`.
     """
     everything = search.contrast.everything.flood
     mostly = _mostly_of_one(search, everything, but)
@@ -151,7 +151,7 @@ def mixed_field(search: Search, but: Collection[Path]) -> HotField | None:
 def _mostly_of_one(
     search: Search, matches: int, but: Collection[Path]
 ) -> tuple[FieldEvents, list[tuple[int, Conjunct]]] | None:
-    """The field that tells best what matches, and how many matches have each of its values, the most frequent first.
+    """The field that best describes the matches, and how many matches have each of its values, the most frequent first.
 
     Its main value is far more frequent in the flood than usual; a field without such a value says nothing.
     """

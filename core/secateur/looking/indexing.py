@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from secateur.requests import CancellationRequest
 
 MOST_HOT = 3
-"""Filters without an `if` to advise on."""
+"""The filters to advise on if the request has no `if`."""
 
 SECONDS = 60.0
 """How long the count without an index may take."""

@@ -12,10 +12,10 @@ Round = Callable[[float, float, float], float]
 """Returns the roundest number in (above, upto]; of several, the one nearest to the third argument."""
 
 WEIGHTS = (1.0, 2.0, 5.0, 0.5)
-"""How much the baseline's share of events counts against the flood's. Small floods need large weights."""
+"""How much the baseline's share of events is weighted against the flood's. Small floods need large weights."""
 
 ROUNDS = 3
-"""How often the weight is estimated again, from outside of the interval that it led to."""
+"""How often the weight is estimated again, from the events outside the interval that it led to."""
 
 FEWEST_OUTSIDE = 20
 """The fewest events of the baseline from which the weight can be estimated."""
@@ -24,10 +24,10 @@ CLEARANCE = 2.0
 """How many standard deviations the weight lies above the estimate."""
 
 NOTICEABLE = 1.4
-"""Standard deviations by which a slice must be denser or thinner than usual, so that an end is not moved across it."""
+"""An end is not moved across a slice that is denser or thinner than usual by this many standard deviations."""
 
 FARTHEST = 400
-"""How many distinct values from the best end a rounder end is looked for."""
+"""How many distinct values away from the best end a rounder end may lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,8 @@ def _usual_weights(
 class _Ends:
     """The places where a densest slice can begin or end.
 
-    It does not end between two values that only the flood has, for one more makes it denser. Nor does it end between
-    two that only the baseline has.
+    A slice does not end between two values that only the flood has, because including one more makes it denser. Nor
+    does it end between two that only the baseline has.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class _Ends:
 
 
 def _reach(matters: Callable[[int, int], bool], at: int, allowed: range) -> tuple[int, int]:
-    """How far an end may move down and up without a gain or a loss larger than chance."""
+    """How far an end may move down and up while the gain or loss is no larger than chance."""
     lowest = highest = at
     for index in range(at - 1, max(allowed.start - 1, at - FARTHEST), -1):
         if matters(index, at):

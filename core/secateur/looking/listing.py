@@ -1,4 +1,4 @@
-"""The searches for runs and for cancellations: what may be asked for, the same at every entrance."""
+"""Checks searches for runs and for cancellations, in the same way at every entrance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANY = "any"
 STATUSES = (*(str(each) for each in RunStatus), ANY)
 
 STATES = (State.ACTIVE, State.RETRYING, State.COMPLETE, State.STOPPED, State.UNDONE)
-"""Those that the record of a cancellation can have."""
+"""The states that the record of a cancellation can have."""
 
 LONGEST_SEARCH_PAGE = 1_000
 """The most runs of one page; each comes with its event."""
@@ -48,7 +48,7 @@ def read_search(
 ) -> RunSearch:
     """A checked search. Raises `RequestError` with every problem at once, each under the name of its field.
 
-    `status` may be several, also with commas between them: then every run is looked at for them, as for a condition.
+    `status` may name several, also separated by commas. The search then examines every run, as it does for a condition.
     """
     statuses = _statuses(status)
     names = _names(function_ids)

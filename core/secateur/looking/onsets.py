@@ -7,14 +7,14 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 FEWEST = 30
-"""The fewest arrivals since then that say anything."""
+"""With fewer arrivals since the step, nothing can be said."""
 
 FEWEST_OF_MANY = 200
 """`FEWEST` where a tenth of the arrivals is at least as many, and for a second step: fewer may be one batch that came
 just now."""
 
 STEP = 1.5
-"""How many times as high as before the rate must be."""
+"""How many times its old value the rate must be."""
 
 CERTAIN = 12.0
 """Nats of evidence for a step. It is more than chance would require, because a sample of pages has bursts."""
@@ -75,5 +75,6 @@ def _evidence(times: Sequence[float], at: float, now: float) -> float:
 
 
 def _edge(times: Sequence[float], before: int) -> float:
-    """Where the time since is measured from: the arrival before. From its own first arrival, every batch is a step."""
+    """Where the time since the step is measured from: the arrival before it. Measured from its own first arrival, every
+    batch would be a step."""
     return times[max(0, before - 1)]

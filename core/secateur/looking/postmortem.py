@@ -44,7 +44,7 @@ AUDITED = 1000
 async def postmortem(cancellations: Cancellations, reader: Reader, cancellation_id: UUID, where: str) -> str:
     """The document. `where` names the database. Raises `NotFound` and `DatabaseError`.
 
-    What cannot be had is left out: the depth's history where none is kept, the audit where the role may not read it.
+    Leaves out what is not available: the depth's history if none is kept, the audit if the role may not read it.
     """
     cancellation = await cancellations.get(cancellation_id)
     now = await reader.clock()
@@ -85,7 +85,7 @@ def write(document: str, cancellation: Cancellation, folder: Path) -> Path:
 
 
 def _range(cancellation: Cancellation, now: datetime) -> str | None:
-    """The shortest history that reaches back before the commit; None if none does."""
+    """The shortest history range that reaches back before the commit; None if none does."""
     needed = now - cancellation.created_at + LEAD
     longest = [name for name, (reach, _) in RANGES.items() if reach >= needed]
     return longest[0] if longest else None
@@ -200,5 +200,5 @@ def _second(moment: datetime) -> str:
 
 
 def _escaped(text: str) -> str:
-    """On one line, and nothing but text to Markdown."""
+    """On one line, and escaped so that Markdown shows it as plain text."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", one_line(text))

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class Reader:
-    """Reads one queue. What only some screens need is imported when it is first asked for."""
+    """Reads one queue. Modules that only some screens need are imported on first use."""
 
     def __init__(self, engine: Source, *, counts_at_once: int = 1) -> None:
         self._engine = engine
@@ -53,11 +53,11 @@ class Reader:
         return self._engine.name
 
     def words_of(self, app_id: str) -> QueueWords:
-        """What expressions on the app's runs may read beyond the rest, and what its users call things."""
+        """The extra fields that expressions on the app's runs may read, and the engine's own names for things."""
         return queue_of(self._engine, app_id).words
 
     def queue_of(self, app_id: str) -> tuple[str, str] | None:
-        """The queue that has the app, and what the app is called there; None where only one queue is open."""
+        """The queue that has the app, and the app's name there; None if only one queue is open."""
         if not isinstance(self._engine, Routing):
             return None
         name = self._engine.source_of(app_id).name
@@ -78,7 +78,7 @@ class Reader:
         return await self._engine.clock()
 
     async def depth(self, *, with_growth: bool = True) -> list[FunctionDepth]:
-        """Every function, sorted by app and function; `with_growth`, with the time since when it has been growing."""
+        """Every function, sorted by app and function; `with_growth` adds since when it has been growing."""
         depths = await self._engine.depth()
         if not with_growth:
             return depths
@@ -100,9 +100,9 @@ class Reader:
     async def stream(
         self, request: CancellationRequest, statuses: tuple[RunStatus, ...] = UNFINISHED
     ) -> AsyncGenerator[Run, None]:
-        """Every run that the request matches, function by function and otherwise in no order, in bounded memory.
+        """Every run that the request matches, in bounded memory: function by function, and otherwise unordered.
 
-        Of each function it reads one snapshot. Raises `NotFound` and `Unsupported`. Close it when it is not read to
+        Each function is read in one snapshot. Raises `NotFound` and `Unsupported`. Close it if you do not read it to
         its end.
         """
         if not isinstance(self._engine, Streaming):
@@ -130,7 +130,7 @@ class Reader:
 
     @property
     def can_suggest(self) -> bool:
-        """Whether the engine keeps what has arrived, which `suggest` and `blast_radius` need."""
+        """Whether the engine can list arrivals, which `suggest` and `blast_radius` need."""
         return isinstance(self._engine, Arriving)
 
     async def histogram(self, request: CancellationRequest, bars: int) -> Histogram | None:

@@ -1,4 +1,4 @@
-"""A second look: counts the likeliest conditions on more runs, where the samples leave a question open."""
+"""Counts the likeliest conditions on more runs, if the samples leave a question open."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ COUNTED_RUNS = 20_000
 """How many runs are counted, of what arrives and of the baseline each."""
 
 SECONDS = 0.8
-"""The time limit for both counts; after it, the samples have to do."""
+"""The time limit for both counts; after it, the search makes do with the samples."""
 
 WORTHWHILE = 1.5
-"""How many times as many runs as were sampled there must be for a second look."""
+"""A second look needs at least this many times as many runs as were sampled."""
 
 SURE = 500.0
-"""Nats of evidence of the best condition from which on no second look is needed."""
+"""If the best condition has this many nats of evidence, no second look is needed."""
 
 
 def is_open(best: Sequence[Condition], *sampled: Arrivals) -> bool:

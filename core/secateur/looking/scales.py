@@ -55,7 +55,7 @@ class Scale:
 
     @cached_property
     def pick(self) -> Callable[[Sequence[int]], Sequence[int]]:
-        """Puts marks that are in the order of events into the order of the values."""
+        """Sorts marks from the order of the events into the order of the values."""
         return itemgetter(*self.events)
 
     @cached_property
@@ -162,7 +162,7 @@ def _midnight(text: str) -> float | None:
 
 
 def _moments(field: FieldEvents, read: Callable[[str], float | None]) -> Mapping[float, list[int]]:
-    """Texts that are times, by seconds since 1970; none where hardly any text is one."""
+    """The texts that are times, by seconds since 1970; empty if hardly any text is a time."""
     moments: dict[float, list[int]] = {}
     texts = iter(field.texts.items())
     if not any(read(text) is not None for text, _ in islice(texts, 20)):

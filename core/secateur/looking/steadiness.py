@@ -62,7 +62,8 @@ class Steadiness:
         return numeric and (_drifts(before) or _drifts(during))
 
     def describes_everything(self, extent: Extent) -> bool:
-        """Whether it is true of all that arrives, and was not before. Then it describes the time, not the flood."""
+        """Whether it is true of everything that arrives now, and was not before. Then it describes the time, not the
+        flood."""
         flood, baseline = extent.counts
         rest = self._contrast.flood - flood
         return rest <= 0.002 * self._contrast.flood and baseline < 0.9 * self._contrast.baseline
@@ -85,7 +86,7 @@ def _slices(count: int) -> Iterable[tuple[int, int]]:
 
 
 def _is_ordered(values: Sequence[Any], least: float) -> bool:
-    """Whether two values tell which came first, at least so well: 0 is chance, and 1 a sequence.
+    """Whether two values tell at least this well which came first: 0 is chance, and 1 a sequence.
 
     False if too few values differ.
     """

@@ -3,8 +3,8 @@
 A flood is a mixture: part of what arrives is as usual, and the rest has something in common. Among all conditions, the
 one that describes exactly that rest distinguishes the two samples best, by any measure of likelihood: it is a
 sufficient statistic of the question "flood or baseline?". So the search maximises the evidence, less the cost of a
-condition. There is a cost because, of many candidates, one fits by chance, and because a longer condition always fits
-better.
+condition. A condition has a cost because one of many candidates fits by chance, and because a longer condition always
+fits better.
 
 This module is pure: it computes everything from the samples.
 """
@@ -56,7 +56,7 @@ LIKELY = 6
 """How many candidates of each sort are counted: the best conditions, longer ones, and those with little evidence."""
 
 WEAK = 60
-"""How many conjuncts are tried in pairs regardless of how little evidence they have."""
+"""How many conjuncts are tried in pairs even if they have little evidence."""
 
 LEAST_EVIDENCE = 0.3
 """The least evidence, in nats, for a conjunct to be tried at all. It is low, because a second look may find more."""
@@ -111,7 +111,7 @@ class Search:
         return chosen(self._found())
 
     def candidates(self) -> list[Condition]:
-        """Conditions that may turn out to be the best when they are counted on more runs than the samples."""
+        """Conditions that may turn out to be the best once they are counted on more runs than the samples have."""
         found = self._found()
         likely = [*chosen(found)[:LIKELY], *self._narrower(found[:1], -math.inf), *self._ladder(found[:1])]
         singles = self._ranked(((each,) for each in self._pool[:WEAK]), -math.inf)
@@ -276,7 +276,7 @@ class Search:
         return found
 
     def _fitted(self, path: Path, scaled: list[Scale], among: Extent) -> list[Conjunct]:
-        """Intervals on these scales; many conditions share the events among which they are looked for."""
+        """Intervals on these scales. They are cached, because many conditions search them among the same events."""
         known = self._intervals.get((path, among))
         if known is not None:
             return [replace(each) for each in known]
@@ -362,7 +362,7 @@ def _rated(suggested: Sequence[SuggestedFilter]) -> list[SuggestedFilter]:
 
 
 FREQUENT = 0.2
-"""The least share of a value that is suggested without a baseline."""
+"""The smallest share of a value for it to be suggested without a baseline."""
 
 
 def frequent(search: Search, flood: Sequence[Mapping[str, Any]]) -> list[SuggestedFilter]:

@@ -1,4 +1,4 @@
-"""Finds what stands out: takes two samples of what has arrived, and contrasts them outside of the event loop."""
+"""Finds what stands out: takes two samples of the arrivals, and contrasts them outside the event loop."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from secateur.looking.suggestions import DEFAULT_FIELDS, Baseline, Suggestion, S
 from secateur.runs import NO_BOUNDS, Scope, Window
 
 SAMPLED_RUNS = 5_000
-"""How many runs are sampled, of what arrives and of the baseline each."""
+"""How many runs of the flood, and of the baseline, are sampled."""
 
 SAMPLED_TIMES = 20_000
 
 FEW = FEWEST_OF_MANY
-"""A flood of fewer runs may be what happened to come in the last second: another beginning is looked for."""
+"""A smaller flood may be just the arrivals of the last second, so another beginning is searched for."""
 
 CONVINCING = 0.5
-"""The least part of a flood of `FEW` runs that must be more than usual and match, for a filter to be suggested: of so
-few, one value or another is always more frequent than usual."""
+"""In a flood of fewer than `FEW` runs, a filter is only suggested if it explains at least this part of the flood: among
+so few, one value or another is always more frequent than usual."""
 
 FEWEST_BEFORE = 50
 """The fewest runs of a baseline; fewer say too little about what is usual."""
@@ -104,7 +104,7 @@ def population(scopes: Scope | Sequence[Scope], window: Window = NO_BOUNDS) -> P
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question, and when it was asked."""
+    """A question, and the time when it was asked."""
 
     since: datetime | None
     until: datetime | None
@@ -145,7 +145,7 @@ async def _baseline(
 
 
 async def in_thread(search: Callable[[Callable[[], None]], Result]) -> Result:
-    """Runs it outside of the event loop; cancelling the task ends it at its next checkpoint."""
+    """Runs the search outside the event loop; cancelling the task ends the search at its next checkpoint."""
     stopped = Event()
 
     def checkpoint() -> None:

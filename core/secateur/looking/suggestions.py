@@ -1,4 +1,4 @@
-"""What stands out in what arrives, and the filters that this suggests; `secateur.looking.suggesting` finds both.
+"""What stands out among arrivals, and the filters that this suggests; `secateur.looking.suggesting` finds both.
 
 Screens ask `Reader.suggest` and `Reader.blast_radius` (see `secateur.looking.blast`), and offer both if
 `Reader.can_suggest`. Each `HotField` has its `HotValue`s, the most skewed first, each with the condition that a field
@@ -49,14 +49,15 @@ class Suggestion:
 @dataclass(frozen=True, slots=True)
 class Suggestions:
     since: datetime | None
-    """When the flood began, as given or found. None if arrivals have not grown; then all that is kept was looked at."""
+    """When the flood began, as given or found. None if arrivals have not grown; then all stored runs count as the
+    flood."""
     until: datetime | None
     since_found: bool
     """Whether `since` was found in the times of the arrivals rather than given."""
     baseline: Baseline
     baseline_runs: int
     sampled: int
-    """How many runs of the flood were looked at."""
+    """How many runs of the flood were sampled."""
     suggestions: tuple[Suggestion, ...]
     """The shortest first, three at most; none if nothing stands out."""
     fields: tuple[HotField, ...]

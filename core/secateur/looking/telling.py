@@ -1,4 +1,4 @@
-"""Why a run is where it is, in one sentence that a tired person understands; and its life as a list of moments."""
+"""Explains a run's state in one sentence that a tired person understands, and its life as a list of moments."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Moment:
 
 
 def sentence(why: Why) -> str:
-    """Why the run is where it is; for a waiting run, why it still waits."""
+    """What became of the run; for a waiting run, why it still waits."""
     return _sentence(why, why.reason)
 
 
@@ -75,7 +75,7 @@ def _sentence(why: Why, reason: Reason) -> str:
         case Reason.UNDECIDED:
             return f"{touch_in_words(_needed(why, TouchEffect.UNDECIDED), now)}: it waits until that is decided."
         case Reason.BACKING_OFF:
-            # The failure that was the last to count.
+            # The last failure that counted.
             return f"{_last_failure(run)}; the next attempt is due {_in(run.scheduled_for, now)}."
         case Reason.SCHEDULED:
             return f"It is scheduled: it becomes due {_in(run.scheduled_for, now)}."

@@ -1,4 +1,4 @@
-"""Counts what a request matches, within a time limit, because a commit waits for no figure."""
+"""Counts what a request matches within a time limit, because a commit does not wait for figures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MOST_SAMPLES = 30
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was found out in time. An operator may commit in any case."""
+    """What was found in time. An operator may commit in any case."""
 
     preview: Preview | None
     """Exact if possible, else an estimate; None if there is neither."""
@@ -67,11 +67,11 @@ async def count_within(
 async def count_along(
     counter: MatchCounter, request: CancellationRequest, seconds: float, *, on_primary: bool = False
 ) -> AsyncGenerator[Seen]:
-    """Yields what is known of the count, each time better.
+    """Yields ever better counts.
 
     First come estimates, as long as the exact count takes; each further sample narrows the interval. Then comes the
-    exact count, and last the exact count with its errors. After `seconds` the exact count is given up, and the last
-    answer is the estimate, or none. Raises `RequestError` for an unknown app or function; any other failure is told in
+    exact count, and last the exact count with its errors. After `seconds` it gives up the exact count; the last answer
+    is then the estimate, or none. Raises `RequestError` for an unknown app or function; any other failure is told in
     `why`. Closing the generator cancels the queries.
     """
     end = time.monotonic() + seconds

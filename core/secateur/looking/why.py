@@ -1,4 +1,4 @@
-"""Why a run is where it is: what holds it up, and which cancellation, and which part of its `if`, decided.
+"""Explains a run's state: what holds it up, which cancellation decided, and which part of its `if`.
 
 `why` collects the facts; `telling.py` puts them into words.
 """
@@ -29,7 +29,7 @@ WAITING = (RunStatus.QUEUED, RunStatus.SCHEDULED)
 
 
 class Reason(StrEnum):
-    """Why a run is where it is; for a waiting run, the first thing that holds it up."""
+    """The reason for a run's state; for a waiting run, the first thing that holds it up."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -57,7 +57,7 @@ class Reason(StrEnum):
 
 
 class TouchEffect(StrEnum):
-    """What a cancellation or a retry has to do with the run."""
+    """How a cancellation or a retry concerns the run."""
 
     CANCELLED = "cancelled"
     MATCHES = "matches"
@@ -83,17 +83,17 @@ class TouchEffect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Touch:
-    """A cancellation or a retry that has to do with the run."""
+    """A cancellation or a retry that concerns the run."""
 
     cancellation: Cancellation
     effect: TouchEffect
     decided_by: tuple[Part, ...] = ()
-    """The parts of its `if` that decided, each with what it is made of."""
+    """The parts of its `if` that decided, each with its own parts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """A run with everything that explains where it is."""
+    """A run with everything that explains its state."""
 
     run: Run
     trace: RunTrace
@@ -186,7 +186,7 @@ def _judged(run: Run, touch: Touch) -> Touch:
     """The touch with the parts that decided, if the condition can be evaluated on the run."""
     record = touch.cancellation
     if touch.effect in (TouchEffect.OUTSIDE_WINDOW, TouchEffect.UNDECIDED):
-        return touch  # the one was not asked; the other takes too long
+        return touch  # one was not asked, the other takes too long
     if record.if_ is None or record.kind == Kind.RUN:
         return Touch(record, TouchEffect.MATCHES) if touch.effect is TouchEffect.UNKNOWN else touch
     if (filter := compiled(record)) is None:
@@ -196,7 +196,7 @@ def _judged(run: Run, touch: Touch) -> Touch:
     if effect is TouchEffect.UNKNOWN:
         said = {True: TouchEffect.MATCHES, False: TouchEffect.DOES_NOT_MATCH, None: TouchEffect.CANNOT_BE_EVALUATED}
         effect = said[judgement.matches]
-    # What was decided while it waited is not unsaid by what the run is now.
+    # The run's present state does not undo what was decided while it waited.
     consistent = judgement.matches is True or effect in (TouchEffect.DOES_NOT_MATCH, TouchEffect.CANNOT_BE_EVALUATED)
     return Touch(record, effect, judgement.parts if consistent else ())
 

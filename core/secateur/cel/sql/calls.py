@@ -21,7 +21,7 @@ _RESULTS = {BOOL: Form.BOOL, STRING: Form.TEXT, INT: Form.NUMBER}
 
 
 class Calls:
-    """`fold` lets literal times and durations be read beforehand."""
+    """With `fold`, literal times and durations are parsed beforehand."""
 
     def __init__(self, forms: Forms, reporter: Reporter, *, fold: bool) -> None:
         self._forms = forms
@@ -54,7 +54,7 @@ class Calls:
     def _filled(
         self, function: CelFunction, template: str, overloads: list[Overload], operands: tuple[Sql, ...]
     ) -> Sql:
-        """The function's template with its operands, and with the defaults for those that are left out."""
+        """The function's template with its operands, and with defaults for omitted ones."""
         overload = max(function.overloads, key=lambda each: len(each.parameters))
         missing = len(overload.parameters) - len(operands)
         if missing and function.defaults:
@@ -68,7 +68,7 @@ class Calls:
         return Sql(template.format(*texts, all=", ".join(texts)), form)
 
     def _operand(self, sql: Sql, types: set[Type]) -> str:
-        """In the form that templates take a type in."""
+        """The operand in the form in which templates take its type."""
         if types == {STRING}:
             return self._forms.string(sql)
         return self._forms.whole(sql) if types == {INT} else self._forms.box(sql)
@@ -84,7 +84,7 @@ class Calls:
         return ERROR
 
     def _part(self, node: Call, operands: tuple[Sql, ...]) -> Sql:
-        """`getHours` and so on; the time zone goes along as a table."""
+        """`getHours` and so on; the time zone is passed as a table."""
         moment, *places = operands
         table = "[]"
         if places:
@@ -126,7 +126,7 @@ class Calls:
         return Sql(f"secateur_cel.to_timestamp_v1({self._forms.box(given)})", Form.TIME)
 
     def _folded(self, parse: Callable[[str], Value], given: Sql) -> Sql | None:
-        """The time or duration that a literal text means, so that it is not read again for every row."""
+        """The time or duration that a literal text means, so that it is not parsed again for every row."""
         if not self._fold or not isinstance(given.value, str):
             return None
         try:
@@ -135,7 +135,7 @@ class Calls:
             return None
 
     def _check_fraction(self, node: Call, parse: Callable[[str], Value]) -> None:
-        """A literal time finer than what Postgres keeps is refused, rather than an error of the expression."""
+        """Refuses a literal time that is finer than Postgres can store; otherwise every evaluation would fail."""
         given = node.operands[0]
         if isinstance(given, Literal) and isinstance(given.value, str):
             try:

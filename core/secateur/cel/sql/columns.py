@@ -1,4 +1,4 @@
-"""Where a relation called `run` has what an expression reads."""
+"""Where a relation called `run` has the things that an expression reads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from secateur.cel.types import STRING
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
-    """The SQL of each variable. Equal only to itself, so that what is generated over it can be kept."""
+    """The SQL of each variable. Equal only to itself, so that SQL generated over it can be cached."""
 
     variables: Mapping[str, Sql]
 
@@ -23,7 +23,7 @@ class Columns:
 
 
 def _field(name: str, text: str, json: str) -> Sql:
-    """One of `RUN_FIELDS`, as the text or the JSON that it is."""
+    """One of `RUN_FIELDS`, as text or JSON according to its type."""
     is_text = RUN_FIELDS[name].type == STRING
     return Sql(text if is_text else json, Form.TEXT if is_text else Form.JSON, plain=True)
 
@@ -46,8 +46,8 @@ COLUMNS: Final = Columns(
         **{f"run.{name}": _field(name, f"${name}::text", f"${name}::text::jsonb") for name in RUN_FIELDS},
     }
 )
-"""The event is a column. Stored conditions are over these, whatever the queue. There, what only some queues have is a
-parameter: whoever judges a run gives its own."""
+"""The event is a column. Stored conditions read these columns, whatever the queue. Fields that only some queues have
+are parameters in them: the caller passes those of the run."""
 
 _NAME = Sql("coalesce(to_jsonb(run.name), 'null'::jsonb)", Form.JSON, plain=True, content="run.name")
 _DATA = Sql("coalesce(run.data, 'null'::jsonb)", Form.JSON, plain=True, column="run.data")
@@ -61,6 +61,6 @@ COLUMNS_OF_PARTS: Final = Columns(
 )
 """The event is `jsonb_build_object('name', run.name, 'data', run.data)`, of a text and a jsonb column.
 
-What is read of these columns costs no building of the event, and the indexes of the table below serve it. Fields that
-only some queues have are columns of their names: text, or jsonb for a list; NULL where a run has none.
+Reading these columns needs no event to be built, and can use the indexes of the table below. Fields that only some
+queues have are columns of their names: text, or jsonb for a list; NULL where a run has none.
 """

@@ -1,4 +1,4 @@
-"""Comparisons in SQL: native operators where a side is a literal, the helpers over boxes for the rest."""
+"""Comparisons in SQL: native operators if one side is a literal, helpers over boxes for the rest."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Estimates what an expression costs in Postgres before it runs, so that no filter can hold up a queue.
 
-A filter is evaluated on every run that is claimed, and nothing can interrupt some of what it does. The payload is
-bounded by whoever sends it, and counts with what an honest one has; what an expression makes of its own literals is
-bounded only here.
+A filter is evaluated on every run that is claimed, and some of its operations cannot be interrupted. The sender bounds
+the payload, so an honest payload's size is assumed. What an expression builds from its own literals is bounded only
+here.
 
 Costs are in microseconds for one run, sizes in elements of a list and characters of everything in it. Both are upper
 bounds for literals and what is made of them, and guesses for a payload: within a factor of about five of what was
@@ -33,13 +33,13 @@ from secateur.cel.syntax.ast import (
 
 MOST_MICROSECONDS: Final = 2_000_000
 MOST_CHARACTERS: Final = 10_000_000
-"""In everything that one part of an expression builds."""
+"""Characters in everything that one part of an expression builds."""
 
 _LONGEST_TEXT: Final = 1_000_000
 _LONGEST_LIST: Final = 10_000
 _PAYLOAD_ELEMENTS: Final = 50
 _PAYLOAD_CHARACTERS: Final = 50
-"""In one text."""
+"""Characters in one text."""
 
 _STEP: Final = 0.5
 """For an operator or a field."""

@@ -16,7 +16,7 @@ _BEYOND = Fraction(2) ** 1024
 
 @dataclass(frozen=True, slots=True)
 class Rounding:
-    """Every number between the two ends, themselves included if `closed`, is nearest to the double."""
+    """Every number between the two ends (including the ends if `closed`) is nearest to the double."""
 
     low: str
     high: str

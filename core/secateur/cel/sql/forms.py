@@ -40,13 +40,13 @@ class Sql:
     content: str = ""
     """For JSON: SQL for the text in it, if it is a string."""
     column: str = ""
-    """For JSON: the bare column, if that is NULL where the value is null. Neither has fields."""
+    """For JSON: the bare column, if it is NULL where the value is null. Neither has fields."""
     parts: Mapping[str, Sql] = field(default_factory=dict, compare=False)
     """For an object: the fields that are columns of their own."""
 
     @property
     def holder(self) -> str:
-        """For JSON: what fields are read of."""
+        """For JSON: the SQL from which fields are read."""
         return self.column or self.text
 
 

@@ -75,8 +75,8 @@ class Condition:
 
     It may read `run.id, app_id, function_id, event, started_at, priority` and, in searches, `status, attempt,
     scheduled_for`; over `COLUMNS_OF_PARTS` also `name, data`. Every parameter is text and is cast where it is used;
-    `$now` stands for the frozen time, `$async` for the event that cancels, as JSON.
-    A field that only some queues have is a parameter of its name over `COLUMNS`, such as `$queue`.
+    `$now` stands for the frozen time, `$async` for the event that cancels, as JSON. Over `COLUMNS`, a field that only
+    some queues have is a parameter with its name, such as `$queue`.
     """
 
     sql: str
@@ -122,8 +122,8 @@ def generate(node: Node, reporter: Reporter, columns: Columns = COLUMNS, *, stor
 def generate_value(node: Node, variables: Mapping[str, Sql], reporter: Reporter) -> Condition:
     """SQL whose result is the expression's value in a box, NULL for an error.
 
-    `variables` says where each is found: a column, or a given value by `given`. Nothing is worked out
-    beforehand: every call runs in Postgres.
+    `variables` says where each is found: a column, or a given value by `given`. Nothing is computed beforehand: every
+    call runs in Postgres.
     """
     forms = Forms()
     sql = forms.box(Generator(forms, variables, reporter, fold=False).sql(node))
@@ -148,7 +148,8 @@ _ARITHMETIC = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "%":
 
 
 class Generator:
-    """`fold` works constants out. What may be `stored` keeps its text as long as `COMPILER_VERSION` is the same."""
+    """With `fold`, constants are computed beforehand. If the SQL may be `stored`, its text does not change without a
+    new `COMPILER_VERSION`."""
 
     def __init__(
         self, forms: Forms, columns: Mapping[str, Sql], reporter: Reporter, *, fold: bool, stored: bool = True

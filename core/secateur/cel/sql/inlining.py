@@ -1,7 +1,7 @@
-"""The same condition without helper functions, where plain SQL says as much.
+"""The same condition without helper functions, if plain SQL can express it.
 
-A queue that is only watched has no schema `secateur_cel`. Each call is replaced by the body of the function, as the
-files cel_*.sql have it. Conditions that are stored keep the calls: what they may say is a short list of words.
+A queue that is only watched has no schema `secateur_cel`. Here, each call is replaced by the function's body from the
+files cel_*.sql. Stored conditions keep the calls, because they may only use a short list of words.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ _ITEMS: Final = (
 
 
 def inlined(condition: Condition) -> Condition:
-    """Without helpers; the condition itself, if it calls one that is more than a short expression."""
+    """The condition without helpers; the condition itself if it calls one that is longer than a short expression."""
     without = replace(condition, sql=_inlined(condition.sql))
     return condition if without.helpers else without
 
 
 def _inlined(sql: str) -> str:
-    """Replaces what it knows, from the left, each with its arguments."""
+    """Replaces the known calls with their arguments, from the left."""
     written, place = [], 0
     while (call := _CALL.search(sql, place)) is not None:
         arguments, end = _arguments(sql, call.end())
@@ -77,7 +77,7 @@ def _inlined(sql: str) -> str:
 
 
 def _body(name: str, arguments: list[str], sql: str, end: int) -> tuple[str, int]:
-    """What takes the place of the call, and where the call ends, with the name that a loop gives its items."""
+    """The replacement of the call, and where the call ends (for a loop, after the name of its items)."""
     if name in _JSON:
         return _of_arguments(_JSON[name], arguments), end
     if name in _VERDICTS:
@@ -89,7 +89,7 @@ def _body(name: str, arguments: list[str], sql: str, end: int) -> tuple[str, int
 
 
 def _of_arguments(body: str, arguments: list[str]) -> str:
-    """Written into the body where they are short: else named, so that each is evaluated once."""
+    """Short arguments are written into the body; others are named, so that each is evaluated once."""
     given = dict(zip("ab", arguments, strict=False))
     if all(len(argument) < _SHORT and "(select" not in argument for argument in arguments):
         return f"({_NAME.sub(lambda name: f'({given[name[0]]})', body)})"
@@ -97,9 +97,9 @@ def _of_arguments(body: str, arguments: list[str]) -> str:
 
 
 def _arguments(sql: str, begin: int) -> tuple[list[str], int]:
-    """The arguments of the call whose bracket opens before `begin`, and the place behind its end.
+    """The arguments of the call whose bracket opens before `begin`, and the position after its end.
 
-    No text in a condition has a bracket or a comma: all that somebody wrote is a parameter.
+    No text in a condition contains a bracket or a comma, because everything that a user wrote is a parameter.
     """
     found: list[str] = []
     start, depth = begin, 0

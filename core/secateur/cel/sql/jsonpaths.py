@@ -36,7 +36,7 @@ EVENT: Final[Places] = {"event": ()}
 
 
 def keys_of(node: Node, places: Places = EVENT) -> Keys | None:
-    """The keys of a field; None for anything else, and for the event or the element as a whole."""
+    """The keys of a field; None for anything else, such as the event or the element as a whole."""
     return _place_of(node, places) or None
 
 
@@ -49,9 +49,9 @@ def _place_of(node: Node, places: Places) -> Keys | None:
 
 
 def equality_of(node: Node, places: Places = EVENT, *, whole: bool = False) -> tuple[Keys, Value] | None:
-    """The field and the value, of a node that equates a field with a string, a boolean or null.
+    """The field and the value, if the node equates a field with a string, a boolean or null.
 
-    `whole`: what a variable stands for counts as a field as well.
+    With `whole`, a variable itself also counts as a field.
     """
     if not isinstance(node, Binary) or node.operator != "==":
         return None
@@ -70,7 +70,7 @@ def _is_scalar(node: Node) -> TypeGuard[Literal]:
 
 
 def order_of(node: Binary, places: Places = EVENT, *, whole: bool = False) -> tuple[Keys, str] | None:
-    """The field, and what jsonpath says of it, of a node that compares the order of a field and a number."""
+    """The field and its jsonpath test, if the node compares the order of a field and a number."""
     operator: Comparison = node.operator  # type: ignore[assignment]  # the caller matched it
     find = _place_of if whole else keys_of
     path, number = find(node.left, places), node.right
@@ -102,7 +102,7 @@ def filter_of(node: Node, places: Places, root: str = "@", *, whole: bool = Fals
 
 
 def exists_in(path: Keys, node: Node, variable: str) -> str | None:
-    """That the node is true for an element of the list there, or for a key of the map. None as in `filter_of`.
+    """A test that the node is true for an element of the list there, or for a key of the map. None as in `filter_of`.
 
     A key has no fields: only a test of the element itself can be true of one.
     """
@@ -156,7 +156,7 @@ def some_element(node: Node) -> tuple[Keys, str] | None:
 
 
 def _at_least_one(node: Binary) -> Node | None:
-    """The list, of a node that is true only if the list's size is at least one."""
+    """The list, if the node is true only if that list's size is at least one."""
     operator, size, number = node.operator, node.left, node.right
     if isinstance(size, Literal) and operator in MIRRORED:
         operator, size, number = MIRRORED[operator], number, size

@@ -1,4 +1,4 @@
-"""Macros in SQL: a chain of `map` and `filter`, and whatever ends it, become one loop.
+"""Macros in SQL: a chain of `map` and `filter`, with the operation that ends it, becomes one loop.
 
 Example: `event.data.items.filter(i, i.quantity > 1).map(i, i.price).exists(p, p > 100)` visits each item once and turns
 it into a small integer, its *verdict*, instead of building two lists of boxes:
@@ -41,10 +41,10 @@ from secateur.cel.syntax.ast import (
 )
 
 _LEFT_OUT: Final = "0"
-"""By the first step. The other elements form a list, which may have at most 10,000 elements."""
+"""Left out by the first step. The other elements form a list, which may have at most 10,000 elements."""
 _TRUE: Final = "1"
 _FALSE: Final = "2"
-"""Also for an element that a later step leaves out."""
+"""Or left out by a later step."""
 _ERROR: Final = "3"
 
 _MOST_REPEATED: Final = 4

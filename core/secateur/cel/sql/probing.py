@@ -1,8 +1,8 @@
-"""What an index can say of a filter: tests that are true of every run that it matches, over one expression each.
+"""Tests that an index can answer: each is over one expression, and true of every run that the filter matches.
 
-An index entry holds 100 characters of a text, or a number in thousandths, so that no event is too large for an index
-and none makes it fail: whoever enqueues must not notice the index. So the tests find more than the filter matches. They
-stand beside the condition, never in its place.
+An index entry holds 100 characters of a text, or a number in thousandths, so that no event is too large for an index or
+makes it fail: an enqueue must not notice the index. So the tests find more runs than the filter matches. They are added
+to the condition and never replace it.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ CHARACTERS: Final = 100
 """Of a text in an index: 400 bytes at most, where Postgres refuses 2,704."""
 
 MOST: Final = 9 * 10**15
-"""Numbers beyond it are indexed as it. A thousand times as much fits into a bigint."""
+"""Numbers beyond this are indexed as this number. A thousand times as much fits into a bigint."""
 
 PREFIX: Final = "secateur_if_"
-"""The names of secateur's own indexes on filters begin with it."""
+"""The names of secateur's own filter indexes begin with this."""
 
 
 class Indexed(StrEnum):
-    """What the index holds of the field."""
+    """How the index stores the field."""
 
     TEXT = "text"
     """For `==`, `in` and `startsWith`."""
@@ -51,13 +51,13 @@ class Probe:
     path: Keys
     kind: Indexed
     expression: Condition
-    """What the index is over: text, in the collation "C", or bigint. It is immutable, and raises for no event."""
+    """The indexed expression: text in the collation "C", or bigint. It is immutable, and raises for no event."""
     test: Condition
-    """True of every run that the filter matches, and maybe of others."""
+    """A test that is true of every run that the filter matches, and maybe of others."""
 
     @property
     def field(self) -> str:
-        """As an expression names it."""
+        """The field's name in an expression."""
         return "event" + "".join(f".{key}" if re.fullmatch(r"[A-Za-z_]\w*", key) else f"[{key!r}]" for key in self.path)
 
     def index_of(self, queue: str) -> str:
@@ -67,7 +67,7 @@ class Probe:
 
 
 def probes_of(expression: Node, columns: Columns = COLUMNS) -> tuple[Probe, ...]:
-    """For each conjunct of a checked filter that an index can serve, one probe; of the same index the first."""
+    """One probe for each conjunct of a checked filter that an index can serve; if several share an index, the first."""
     found: dict[tuple[Keys, Indexed], Probe] = {}
     for node in _conjuncts(expression):
         if (asked := _asked(node)) is None or (probe := _probe(*asked, columns)) is None:
@@ -85,7 +85,7 @@ def _conjuncts(node: Node) -> Iterator[Node]:
 
 
 _Test = Callable[[Forms, str], str]
-"""Writes the test of the expression that is given."""
+"""Writes the test, given the SQL of the expression."""
 
 
 def _asked(node: Node) -> tuple[Keys, Indexed, _Test] | None:
@@ -144,7 +144,7 @@ def _of_numbers(node: Binary) -> tuple[Keys, Indexed, _Test] | None:
         operator, path, number = MIRRORED[operator], keys_of(node.right), node.left
     if path is None or not isinstance(number, Literal) or (rounding := number_rounding(number.value)) is None:
         return None
-    # What equals the literal lies between the two ends, and what is beyond it, beyond one of them.
+    # Numbers that equal the literal lie between the two ends; larger or smaller numbers lie beyond one of them.
     least, most = _thousandths(rounding.low), _thousandths(rounding.high)
 
     def test(forms: Forms, it: str) -> str:
@@ -159,7 +159,7 @@ _EXACTLY = Context(prec=2000)
 
 
 def _thousandths(decimal: str) -> int:
-    """As the index has the number."""
+    """The number as the index stores it."""
     number = _EXACTLY.create_decimal(decimal)
     bounded = min(max(number, Decimal(-MOST)), Decimal(MOST))
     return math.floor((bounded * 1000).to_integral_value(rounding=ROUND_FLOOR, context=_EXACTLY))

@@ -1,6 +1,7 @@
 """What an event must contain for a condition to be true of its run, as documents for Postgres's containment (`@>`).
 
-Claims look at these first: where no active cancellation's documents are contained, no condition has to be evaluated.
+Claims check these first: if an event contains no active cancellation's documents, no condition needs to be evaluated on
+it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ MOST_DOCUMENTS = 20
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """The event contains one of `documents` wherever the condition is true; if `suffices`, only there."""
+    """Whenever the condition is true, the event contains one of `documents`; if `suffices`, the converse holds too."""
 
     documents: tuple[dict[str, Any], ...]
     suffices: bool

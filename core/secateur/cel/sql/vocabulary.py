@@ -13,8 +13,8 @@ from secateur.cel.library import FUNCTIONS
 _COLUMNS = ("id", "app_id", "function_id", "event", "status", "attempt", "priority", "started_at", "scheduled_for")
 _KEYWORDS = ("and", "or", "not", "is", "in", "null", "case", "when", "then", "else", "end")
 _LOOPS = ("select", "from", "all", "item1", "item2")
-"""A macro becomes a sub-select over one of the two helpers that return items. The database lets them stand together
-in this way only: `any|all|array (select … from secateur_cel.items_v1(…) item1)`."""
+"""A macro becomes a sub-select over one of the two helpers that return items. The database accepts this combination
+only: `any|all|array (select … from secateur_cel.items_v1(…) item1)`."""
 _VALUES = ("any", "array", "true", "false")
 _TYPES = ("text", "jsonb", "boolean", "numeric", "int", "timestamptz", "interval")
 _TYPE_NAMES = ("object", "array", "string", "number", "boolean", "null", "true")

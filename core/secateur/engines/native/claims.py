@@ -33,13 +33,13 @@ from secateur.spans import note, tracer
 Result = TypeVar("Result")
 
 INSISTING = Backoff(0.1, 3.0)
-"""A worker goes on asking until Postgres has answered."""
+"""A worker repeats a call until Postgres answers."""
 
 MOST_RESULTS = 1_000_000
 """The most characters of step results in one call."""
 
 TRACES_SECONDS = 2.0
-"""How long a worker that has claimed runs may look for the traces in which they were sent."""
+"""After a claim, how long a worker may take to look up the traces in which the runs were sent."""
 
 LONGEST_TEXT = 10_000
 """The most characters of an error's text that are stored."""
@@ -61,13 +61,13 @@ class Claim:
     resumes: bool = False
     """Whether finished steps of an earlier attempt are stored."""
     traceparent: str | None = None
-    """The trace in which it was sent, if this process has a tracer."""
+    """The trace in which the run was sent, if this process has a tracer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The result of one claim. `more`: cancelled runs were in the way, so claim again at once. `drained`: nothing else
-    is there, and whoever queues something will notify the workers. `unsure`: nothing else was found, but an open
+    """The result of one claim. `more`: cancelled runs were in the way, so claim again at once. `drained`: nothing
+    else is there, and the next enqueue will notify the workers. `unsure`: nothing else was found, but an open
     transaction may have queued something, so claim again soon."""
 
     claims: list[Claim]
@@ -79,7 +79,7 @@ class Batch:
 
 
 class _Row(NamedTuple):
-    """A row of `complete_and_claim`. Of a run that was claimed, all is known but `more` and `due_in`."""
+    """A row of `complete_and_claim`. The row of a claimed run has everything except `more` and `due_in`."""
 
     id: Any
     function_id: str
@@ -94,7 +94,7 @@ class _Row(NamedTuple):
 
 
 def _rows(columns: asyncpg.Record | None) -> list[_Row]:
-    """The rows of `claim_and_flush`, which gives a list for each column, or nulls."""
+    """The rows of `claim_and_flush`, which returns a list for each column, or nulls."""
     if columns is None or columns["id"] is None:
         return []
     return list(map(_Row._make, zip(*columns, strict=True)))
@@ -131,7 +131,7 @@ class Claims:
         self._database = database
         self._worker = worker
         self._lease = lease
-        # Runs and steps of an app that end at about the same time share a call.
+        # Runs and steps of an app that end at about the same time are reported in one call.
         self._completed = defaultdict[str, Together[Claim, bool]](lambda: Together(self._complete))
         self._finished = defaultdict[str, Together[Finished, bool]](
             lambda: Together(self._finish, most=MOST_RESULTS, size=lambda done: 1_000 + len(done.result))
@@ -158,10 +158,10 @@ class Claims:
         )
 
     async def claim(self, app_id: str, functions: dict[str, Function], limit: int) -> Batch:
-        """Claim up to `limit` runs of these functions, and report those that have ended and wait for that.
+        """Claim up to `limit` runs of these functions, and report ended runs that wait to be reported.
 
-        Not repeated automatically; raises `DatabaseError` if Postgres is away. If the answer is lost, the claimed runs
-        come back when their leases expire. What it returns is on disk, though no commit had to wait for that.
+        Not repeated automatically; raises `DatabaseError` if Postgres is away. If the answer is lost, the claimed
+        runs come back when their leases expire. What it returns is on disk, but no commit had to wait for the disk.
         """
         asked_at, asked_ns = time.monotonic(), time.time_ns()
         async with self._completed[app_id].taken_along() as (ended, answer):
@@ -186,7 +186,7 @@ class Claims:
         return Batch(found, more=last.more is True, drained=not last.more, unsure=last.more is None, due_in=due_in)
 
     async def _traces(self, app_id: str, rows: Sequence[_Row]) -> dict[UUID, str]:
-        """In which trace each run was sent. None of them is worth losing what is claimed."""
+        """The trace in which each run was sent. A failure here only loses traces, never the claimed runs."""
         try:
             kept = await self._database.fetch(_SQL["traces"], app_id, [row.id for row in rows], timeout=TRACES_SECONDS)
         except DatabaseError as error:
@@ -213,9 +213,9 @@ class Claims:
         return not claim.resumes and time.monotonic() - claim.asked_at <= self._lease.total_seconds() / 2
 
     async def recall(self, claim: Claim) -> bool:
-        """Let the run know its steps that finished in earlier attempts, and ask whether it may still begin.
+        """Give the run its steps that finished in earlier attempts, and ask whether it may still begin.
 
-        False: it may not, since it was cancelled or is not this worker's any more.
+        Returns False if it was cancelled, or is no longer this worker's.
         """
         if claim.resumes:
             rows = await self._insist(
@@ -255,7 +255,7 @@ class Claims:
         return await self._completed[claim.run.app_id](claim)
 
     def complete_soon(self, claim: Claim, answer: Recipient[bool]) -> None:
-        """The same for whoever does not wait for the answer."""
+        """The same, without waiting for the answer."""
         self._completed[claim.run.app_id].ask(claim, answer)
 
     async def _complete(self, batch: Sequence[Claim]) -> Sequence[bool]:
@@ -271,7 +271,7 @@ class Claims:
     ) -> str | None:
         """Returns the run's new status, `scheduled`, `failed` or `cancelled`; None if this worker no longer holds it.
 
-        With `discard` it is not retried; with `retry_after` not before that time.
+        With `discard` it is not retried; with `retry_after` it is not retried before that time.
         """
         arguments = (claim.run.app_id, claim.run.id, claim.token, _storable(error), retry_after, discard)
         status: str | None = await self._insist(lambda: self._database.fetchval(_SQL["fail"], *arguments))

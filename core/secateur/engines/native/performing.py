@@ -1,4 +1,4 @@
-"""The attempts of a worker, from the claim until the queue knows how they ended, and the tasks that perform them."""
+"""A worker's attempts, from the claim until the queue knows how they ended, and the tasks that perform them."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from secateur.engines.native.observing import AttemptEnd, Observer
 _MISSING = object()
 
 LONGEST_TURN = 0.01
-"""Seconds after which a task that has not waited lets others have their turn."""
+"""After this many seconds, a task that has not waited yields to other tasks."""
 
 
 class Performance:
-    """What a worker holds.
+    """The attempts that a worker holds.
 
     A task performs one attempt after the other as long as each returns without having waited, and leaves no trace in
-    the task's context. So there is a task for each attempt that waits for something, and one for many that do not.
-    What these complete is reported together, and no task waits for the answer.
+    the task's context. So each attempt that waits for something has its own task, and attempts that never wait share
+    one. Their ends are reported together, and no task waits for the answer.
 
-    `on_change` is called when a slot or a claim has become free, `on_room` with the app when a run of a function with a
-    limit has ended.
+    `on_change` is called when a slot or a claim has become free, `on_room` with the app when a run of a function
+    with a limit has ended.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Performance:
         on_room: Callable[[str], None],
     ) -> None:
         self.held: dict[UUID, Attempt] = {}
-        """By their tokens."""
+        """The attempts, by their tokens."""
         self.busy = 0
         """How many of them are still executing; the others have ended, but that is not yet reported to the queue."""
         self._group = group
@@ -60,11 +60,11 @@ class Performance:
         self._on_change = on_change
         self._on_room = on_room
         self._waiting: deque[Attempt] = deque()
-        """Those that no task has begun."""
+        """Attempts that no task has begun."""
         self._coming = 0
-        """Tasks that are about to begin one."""
+        """Tasks that are about to begin an attempt."""
         self._context = copy_context()
-        """That each task begins with."""
+        """The context that each task begins with."""
         self._turns_are_counted = LoopTurns.are_counted(asyncio.get_running_loop())
 
     def begin(self, claims: Sequence[Claim]) -> None:
@@ -87,7 +87,7 @@ class Performance:
         while self._waiting:
             attempt, turn = self._waiting.popleft(), LoopTurns.number
             if not sent:
-                # Should this one have to wait, others take the rest: two tasks, then four, then eight.
+                # If this attempt has to wait, other tasks take the rest: two tasks, then four, then eight.
                 self._send_for(2)
                 sent = True
             await self._perform(attempt, turn)
@@ -97,7 +97,7 @@ class Performance:
         self._send_for(1)
 
     def _is_still(self, turn: int) -> bool:
-        """Whether it is that turn of the event loop, so that nobody has waited since."""
+        """Whether this is still that turn of the event loop, so nobody has waited since."""
         return self._turns_are_counted and LoopTurns.number == turn
 
     async def _perform(self, attempt: Attempt, turn: int) -> None:
@@ -161,5 +161,5 @@ class _Report:
 
 
 def _are_same(one: Context, other: Context) -> bool:
-    """Whether they have the same variables, and these the very same values (which need not be comparable)."""
+    """Whether both have the same variables with the very same values, which need not be comparable."""
     return len(one) == len(other) and all(other.get(variable, _MISSING) is value for variable, value in one.items())

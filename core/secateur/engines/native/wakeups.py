@@ -1,11 +1,11 @@
 """Decides when a worker looks for runs: at once while there are any, when it is notified, and also from time to time.
 
-A worker that has free slots claims until a claim says that nothing else is there. From then on whoever queues runs
-notifies the app's workers (`wake` in sql/levels.sql). If a transaction is open that may have queued something without a
+A worker that has free slots claims until a claim says that nothing else is there. From then on, an enqueue notifies the
+app's workers (`wake` in sql/levels.sql). If a transaction is open that may have queued something without a
 notification, the claim says so, and the worker looks again after some milliseconds.
 
-Notifications can be lost with their connection, and never arrive through a transaction pooler. So a worker also polls:
-rarely if it receives notifications, often if it does not.
+Notifications can be lost with their connection, and never arrive through a transaction pooler. So a worker also
+polls: rarely if it receives notifications, often if it does not.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LONGEST_WAIT = 0.25
 """Seconds between two looks while a transaction is open that may have queued something."""
 
 LOOKS_IN_VAIN = 2
-"""So many in a row mean nothing: one look has taken the run before its own notification was heard."""
+"""This many in a row mean nothing: a look may take a run before the run's own notification arrives."""
 
 PROBE_SECONDS = 60.0
 """Time between two tests whether notifications get through."""
@@ -79,7 +79,7 @@ class Intake:
         self.told, self.woken, self.room = self.woken, False, False
 
     def brought(self, batch: Batch, *, longest: float) -> None:
-        """Look again at once until nothing is there; then ever less often, but when a run becomes due.
+        """Look again at once until nothing is there; then less and less often, but always when a run becomes due.
 
         A worker that is repeatedly notified in vain, because others are quicker, also reacts less often.
         """
@@ -105,7 +105,7 @@ class Intake:
             self.make_room()
 
     def failed(self) -> None:
-        """The database could not be asked."""
+        """The query failed."""
         self.pause = LONGEST_POLL
         self.due = time.monotonic() + self.pause
 

@@ -40,10 +40,10 @@ from secateur.schema import Part, check_installed
 from secateur.signals import stopped_by_signals
 
 SLOW_SECONDS = 5.0
-"""After this time the log says what the start is waiting for."""
+"""After this time, the log says what the worker waits for at its start."""
 
 SMALL_BATCH = 100
-"""A larger claim takes half of the slots at most, so that Postgres and the functions of the other half work at once."""
+"""A larger claim takes at most half of the slots, so that Postgres works while the other half executes functions."""
 
 LAST_WORDS_SECONDS = 5.0
 """How long a stopping worker tries to report interrupted runs to Postgres."""
@@ -63,7 +63,7 @@ class Worker:
     function's own `concurrency`, which the database enforces over all workers. The transaction that queues a run wakes
     an idle worker; where notifications do not get through, as with a transaction pooler, the worker polls often.
 
-    A run is held for `lease`, which heartbeats extend. When a run is cancelled, or the worker stops gracefully, the run
+    A run is held for `lease`; heartbeats extend it. When a run is cancelled, or the worker stops gracefully, the run
     has `grace` to finish by itself; then it is interrupted. A run that a stopping worker interrupts is queued again,
     keeps its finished steps and does not use up an attempt, at most ten times.
 
@@ -90,7 +90,7 @@ class Worker:
         if name is not None:
             self.configure(name=name)
         self.observer = Observer()
-        """Told of every claim and attempt."""
+        """Receives every claim and attempt."""
         self.started = asyncio.Event()
         """Set once the functions are registered and runs are being claimed."""
         self._stopping = asyncio.Event()
@@ -98,7 +98,7 @@ class Worker:
         self._slot_or_stop = asyncio.Event()
         self._cut_off = False
         self.database: Database | None = None
-        """Its connections while it runs."""
+        """The worker's connections while it runs."""
         self._intakes = [Intake(app.id, dict(app.functions)) for app in self.apps]
         self._ear: Ear | None = None
         self._threads: ThreadPoolExecutor
@@ -137,7 +137,7 @@ class Worker:
 
     @property
     def connections(self) -> int:
-        """The most connections that it opens."""
+        """The maximum number of connections that it opens."""
         return self._connections or min(self.concurrency, 10) + 4
 
     def stop(self) -> None:
@@ -186,7 +186,7 @@ class Worker:
         return await self._unless_stopped(register())
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Wait for it, or until the worker must stop. Returns whether it was done."""
+        """Wait until it is done or the worker must stop. Returns whether it was done."""
         task, stopping = asyncio.create_task(work), asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -248,7 +248,7 @@ class Worker:
             await heartbeats.ready.wait()
 
     async def _claim_round(self, claims: Claims, performance: Performance) -> float:
-        """Fill the free slots, divided among the queues that are due. Returns how long there is nothing to do.
+        """Fill the free slots, divided among the intakes that are due. Returns how long there is nothing to do.
 
         A run frees its slot when it ends, before the queue is told, so that the next claim need not wait for that.
         """
@@ -304,7 +304,7 @@ class Worker:
                 await claims.release(released)
 
     def _told_to_stop(self, reasons: Mapping[UUID, str]) -> None:
-        """Called with the answers of a heartbeat, by token; see `Heartbeats`."""
+        """Called with a heartbeat's answers, by token; see `Heartbeats`."""
         for token, attempt in self._performance.held.items():
             attempt.must_stop(reasons.get(token), self.grace)
 
@@ -340,7 +340,7 @@ class Worker:
         await self._until(lambda: not self._performance.held)
 
     def _stubborn(self) -> list[Attempt]:
-        """Attempts whose function has not ended, although it may have been interrupted."""
+        """Attempts whose function has not ended, even if it was interrupted."""
         return [attempt for attempt in self._performance.held.values() if attempt.busy]
 
     async def _until(self, reached: Callable[[], bool], seconds: float | None = None) -> None:
@@ -352,7 +352,7 @@ class Worker:
 
 
 def _exit_at_once() -> NoReturn:
-    """Exit without waiting for threads: they cannot be stopped, and the interpreter would wait for them."""
+    """Exit without waiting for threads. They cannot be stopped, and the interpreter would wait for them."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
@@ -361,7 +361,7 @@ def _exit_at_once() -> NoReturn:
 
 
 def _within(what: str, value: Bound, least: Bound, most: Bound) -> Bound:
-    """Raises `UsageError` if it is not."""
+    """Raises `UsageError` if the value is out of range."""
     if type(value) is not type(least) or not least <= value <= most:
         raise UsageError(f"a worker's {what} must be from {least} to {most}, not {value!r}")
     return value

@@ -51,7 +51,7 @@ _OF_ONE_SESSION = (*FOLLOWING, "taking-back", "also")
 class ConsoleApp(LiveApp):
     """Decides which screen leads where.
 
-    Only Queues is imported with it (see `places`), so the messages of the other places are handled by name.
+    This module imports only Queues (see `places`), so it handles the messages of the other places by name.
     """
 
     CSS_PATH = "app.tcss"
@@ -70,7 +70,7 @@ class ConsoleApp(LiveApp):
     ) -> None:
         super().__init__(session, theme=theme, themes=themes, ascii_only=ascii_only)
         self._looks_only = looks_only
-        """Whether it takes no part in the work that every live process does."""
+        """Whether it leaves the background work, such as sweeps, to other processes."""
         self._contexts = contexts
         self._committing = Committing(self._committed, self._refused)
 
@@ -84,7 +84,7 @@ class ConsoleApp(LiveApp):
                     loop.add_signal_handler(number, self._hang_up)
 
     async def _begin(self) -> None:
-        """Show the session's queues, as far as the session may."""
+        """Show the session's queues, read-only if the session may not write."""
         self.session = await as_allowed(self.session)
         self.push_screen(QueuesScreen(self.session))
         self.follow(takes_part=not self._looks_only)
@@ -121,7 +121,7 @@ class ConsoleApp(LiveApp):
         self.show_run(message.run_id, message.among)
 
     def show_run(self, run_id: str, among: tuple[str, ...] = ()) -> None:
-        """The place of one run; `among` are the runs that next and previous go through."""
+        """Show one run; next and previous go through the runs in `among`."""
         self.push_screen(places.run_of(self.session, run_id, self.feed, among))
 
     def on_run_screen_retry_wanted(self, message: RunScreen.RetryWanted) -> None:
@@ -162,7 +162,7 @@ class ConsoleApp(LiveApp):
         self._show_filter(Draft.of_record(message.cancellation))
 
     def _filter_kept(self, kept: Kept) -> None:
-        """A saved or an earlier filter, of its own scope."""
+        """A saved or an earlier filter, with its own scope."""
         self._back_to_queues()
         self._show_filter(Draft.of_kept(kept))
 
@@ -190,7 +190,7 @@ class ConsoleApp(LiveApp):
 
     @work(exclusive=True, group="also")
     async def _review_also(self, cancellations: Sequence[Cancellation]) -> None:
-        """Review the same for what still arrives."""
+        """Review the same cancellation for runs that still arrive."""
         longest = STANDING_FOR
         with suppress(SecateurError):
             longest = (await self.session.ask(self.session.queue.controls.retention())).standing
@@ -229,7 +229,7 @@ class ConsoleApp(LiveApp):
 
     @property
     def _under_review(self) -> ReviewScreen | None:
-        """The review that is shown, where one is."""
+        """The review that is shown, if any."""
         return places.as_review(self.screen)
 
     def _is_at(self, place: str) -> bool:
@@ -271,7 +271,7 @@ class ConsoleApp(LiveApp):
             self._show_filter(draft)
 
     def action_runs(self) -> None:
-        """The runs of the row or, elsewhere, of what is shown."""
+        """The runs of the row or, elsewhere, of the scope that is shown."""
         if (scope := self._scope_shown) is not None:
             self._show_runs(scope)
 
@@ -280,7 +280,7 @@ class ConsoleApp(LiveApp):
 
     @property
     def _scope_shown(self) -> Scope | Functions | None:
-        """The scope of the row of Queues, or of the filter; else of the last open one; else of any function."""
+        """The scope of the row in Queues or of the filter; else that of the last open filter; else any function."""
         screen = self.screen
         if isinstance(screen, QueuesScreen) and screen.chosen is not None:
             return screen.chosen
@@ -346,7 +346,7 @@ class ConsoleApp(LiveApp):
 
     @work(exclusive=True, group="context")
     async def _switch_to(self, name: str) -> None:
-        """Show another context's queues. What cannot be opened leaves everything as it was."""
+        """Show another context's queues. If it cannot be opened, nothing changes."""
         if self._contexts is None or self._committing.is_under_way:
             return
         self.notify(f"connecting to {name} …", timeout=2, markup=False)

@@ -25,23 +25,23 @@ from secateur_tui.expressions import Expressions
 Result = TypeVar("Result")
 
 RIGHTS_SECONDS = 2.0
-"""How long the first screen may wait for what this session may do."""
+"""How long the first screen may wait to learn what this session may do."""
 
 _PATIENCE_SECONDS = 3.0
 """How much older than the refresh interval figures may be before they count as stale."""
 
 
 AGAIN_SECONDS, LONGEST_AGAIN_SECONDS = 1.0, 30.0
-"""From a question that failed to the next attempt: each time twice as long, up to the longest."""
+"""Seconds from a failed query to the next attempt: twice as long each time, up to the longest."""
 
 _FAILURE_COST = 4
-"""After one that took long to fail, such as a timeout, so many times as long at least."""
+"""After a query that took long to fail, such as a timeout, the pause is at least this many times as long."""
 
 _LOOK_COST = 20
-"""Whoever looks again and again waits so many times as long as the last look took: that is a twentieth of the time."""
+"""Repeated queries pause this many times as long as the last one took, so they use a twentieth of the time."""
 
 AFTERMATH_SECONDS = 2.0
-"""From one look at what came of a commit to the next, at least."""
+"""The minimum number of seconds between two looks at what came of a commit."""
 
 
 def why_none(error: SecateurError) -> str:
@@ -50,12 +50,12 @@ def why_none(error: SecateurError) -> str:
 
 
 def pause_after(took: float, least: float) -> float:
-    """Seconds until the next look, after one that took so long: `least`, or more where looking is slow."""
+    """Seconds until the next query, after one that took this long: `least`, or more if queries are slow."""
     return max(least, _LOOK_COST * took)
 
 
 class Attempts:
-    """How long to rest before a question that failed is asked again: ever longer, until there is an answer."""
+    """How long to wait before a failed query is repeated: longer each time, until there is an answer."""
 
     def __init__(self) -> None:
         self._next = AGAIN_SECONDS
@@ -64,7 +64,7 @@ class Attempts:
         self._next = AGAIN_SECONDS
 
     def failed(self, took: float) -> float:
-        """Seconds until the next attempt, after one that took so long."""
+        """Seconds until the next attempt, after one that took this long."""
         rest, self._next = self._next, min(2 * self._next, LONGEST_AGAIN_SECONDS)
         return max(rest, _FAILURE_COST * took)
 
@@ -79,13 +79,13 @@ class Feed:
     taken: float = 0.0
     """`time.monotonic()` when it arrived."""
     activity: Activity = Activity()  # noqa: RUF009 - it is immutable
-    """Where cancellations are active, and whose sweeps fail."""
+    """The active cancellations, and those whose sweeps fail."""
     every: float = 1.0
-    """Seconds from one look to the next: more while the terminal does not have the focus."""
+    """Seconds between refreshes: more while the terminal does not have the focus."""
     problem: SecateurError | None = None
     """Why the newest query failed; None while all is well."""
     aftermath: Aftermath | None = None
-    """What came of this console's newest cancellation; None before there is one, and some time after it."""
+    """What came of this console's newest cancellation; None before the first one, and again some time after it."""
 
     @property
     def age(self) -> float:
@@ -109,7 +109,7 @@ Commit = tuple[UUID, ...]
 
 
 def _without(commits: Iterable[Commit], taken: Commit) -> list[Commit]:
-    """What is left of the commits."""
+    """The commits without the given cancellations."""
     left = (tuple(each for each in commit if each not in taken) for commit in commits)
     return [commit for commit in left if commit]
 
@@ -121,18 +121,18 @@ class Journal:
     done: list[Commit] = field(default_factory=list)
     """Cancellations, retries included, that can be undone next; the newest is last."""
     undone: list[Commit] = field(default_factory=list)
-    """Those that were undone since the last commit, and can be committed again; the newest is last."""
+    """Commits that were undone since the last commit, and can be committed again; the newest is last."""
     newest: Commit = ()
     """The one that was last committed or undone; empty before there is one."""
 
     def committed(self, commit: Commit, *, again: Commit = ()) -> None:
-        """`again` is the undone one that it repeats; any other commit leaves nothing to redo."""
+        """`again` is the undone commit that this one repeats; any other commit leaves nothing to redo."""
         self.undone[:] = [each for each in self.undone if each != again] if again else []
         self.done.append(commit)
         self.newest = commit
 
     def took_back(self, commit: Commit) -> None:
-        """Also one of somebody else's, which then can be redone here, or a part of one of ours."""
+        """Also another user's cancellation, which can then be redone here, or a part of one of our commits."""
         self.done[:] = _without(self.done, commit)
         self.undone[:] = [*_without(self.undone, commit), commit]
         self.newest = commit
@@ -148,12 +148,12 @@ class Session:
     author: str
     read_only: bool = False
     only_reads: str = ""
-    """Why it is read-only although nobody asked for that, such as `role viewer`."""
+    """Why the session is read-only although nobody asked for that, such as `role viewer`."""
     context: str | None = None
     production: bool = True
     """The context deserves a warning colour."""
     budget: int | None = None
-    """Of the context: how many runs may be cancelled without another login."""
+    """The context's budget: how many runs may be cancelled without another login."""
     zone: tzinfo = UTC
     """The time zone of local times."""
     refresh_seconds: float = 1.0
@@ -185,9 +185,8 @@ class Session:
         *,
         seconds: float | None = None,
     ) -> Result:
-        """The answer; it is asked for again as long as the database fails or takes too long. `failed` is told why.
-
-        What is wrong with the question itself does not pass: then there is never an answer.
+        """The answer. The query is repeated as long as the database fails or takes too long; `failed` gets the reason.
+        A mistake in the query itself does not pass, so then there is never an answer.
         """
         attempts = Attempts()
         while True:
@@ -206,7 +205,7 @@ class Contexts(Protocol):
 
     @property
     def known(self) -> Mapping[str, str]:
-        """Each name, and what to say of it: `production · pg-3/billing`."""
+        """Each name, with a description: `production · pg-3/billing`."""
         ...
 
     async def open(self, name: str) -> Session:
@@ -214,12 +213,13 @@ class Contexts(Protocol):
         ...
 
     async def close(self, session: Session) -> None:
-        """End what `open` or the start opened."""
+        """Close what `open` or the start opened."""
         ...
 
 
 async def as_allowed(session: Session) -> Session:
-    """The session, read-only if its role or its database allows nothing else. As it was if that cannot be found out."""
+    """The session, read-only if its role or its database allows nothing else. Unchanged if that cannot be
+    determined."""
     if session.read_only:
         return session
     try:

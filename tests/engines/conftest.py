@@ -8,21 +8,26 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import pytest
 from beds import Bed, every_bed
-from layers import queue_of
+from layers import gate_of, installation_of, ledger_of, queue_of
 from pruning import Pruning
 from rights import rights_of
 from sameness import SAME
 
 from secateur.engines.foreign.discovery import installations
+from secateur.engines.foreign.gating import GateKeeper
+from secateur.engines.foreign.installation import Installation
 from secateur.postgres.database import Database
 from servers import Prepare, Server
 
 
 @pytest.fixture
 def layers(request: pytest.FixtureRequest) -> tuple[Prepare, ...]:
-    """What the test's database begins with: the queue of its bed, if it has one."""
+    """What the test's database begins with: the queue of its bed, and what is installed for it, if the test asks."""
     kind = bed_of(request.node)
-    return () if kind is None or kind.missing is not None else (queue_of(kind),)
+    if kind is None or kind.missing is not None:
+        return ()
+    more = {"installed": ledger_of(kind), "keeper": gate_of(kind)}
+    return (queue_of(kind), *(layer for name, layer in more.items() if name in request.fixturenames))
 
 
 @pytest.fixture
@@ -44,6 +49,18 @@ async def bed(request: pytest.FixtureRequest, empty_database_url: str) -> Bed:
 async def database(bed: Bed, empty_database_url: str) -> AsyncIterator[Database]:
     async with Database.connect(empty_database_url) as database:
         yield database
+
+
+@pytest.fixture
+async def installed(bed: Bed, database: Database) -> Installation:
+    """The bed's queue, for which secateur is installed."""
+    return await installation_of(type(bed), database)
+
+
+@pytest.fixture
+def keeper(installed: Installation, database: Database) -> GateKeeper:
+    """Of the gate that the bed's queue has, too."""
+    return GateKeeper(database, installed)
 
 
 def bed_of(item: pytest.Item) -> type[Bed] | None:

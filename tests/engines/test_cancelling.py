@@ -17,15 +17,14 @@ from uuid import UUID
 import asyncpg
 import pytest
 from beds import Bed
-from layers import ledger_of
 from sameness import like_every_queue, only_on_procrastinate
 
 from patience import eventually
 from secateur.engines.base import Stopping
 from secateur.engines.foreign.engine import ForeignEngine
 from secateur.engines.foreign.file import engine_files
-from secateur.engines.foreign.installation import WRITES, quoted
-from secateur.engines.loading import find_queues, open_engine
+from secateur.engines.foreign.installation import WRITES, Installation, quoted
+from secateur.engines.loading import open_engine
 from secateur.errors import (
     Conflict,
     IdempotencyConflict,
@@ -44,7 +43,6 @@ from secateur.requests import CancellationRequest
 from secateur.runs import Run
 from secateur.schema import install
 from secateur.states import OPEN, Guarantee, State
-from servers import Prepare
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -62,14 +60,8 @@ def _cancels(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
-def layers(request: pytest.FixtureRequest, layers: tuple[Prepare, ...]) -> tuple[Prepare, ...]:
-    return (*layers, ledger_of(request.node.callspec.params["bed"])) if layers else ()
-
-
-@pytest.fixture
-async def engine(bed: Bed, database: Database) -> ForeignEngine:
-    [found] = [each for each in await find_queues(database) if each.engine == bed.engine]
-    engine = await open_engine(database, name=found.name)
+async def engine(installed: Installation, database: Database) -> ForeignEngine:
+    engine = await open_engine(database, name=installed.name)
     assert isinstance(engine, ForeignEngine)
     return engine
 

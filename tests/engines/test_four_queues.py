@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +20,7 @@ from secateur.postgres.database import Database
 from secateur.records import Cancellation
 from secateur.requests import CancellationRequest
 from secateur.runs import FunctionDepth
+from servers import YOUNG_SECONDS, Server, with_schema
 
 BEDS = (Procrastinate, River, PgQueuer)
 QUEUES = ("procrastinate", "river", "pgqueuer")
@@ -34,14 +35,23 @@ pytestmark = [
 
 
 @pytest.fixture
-async def database(embedded_url: str) -> AsyncIterator[Database]:
-    """Three queues with 30 jobs in each, for which secateur is installed; its own queue has no function yet."""
-    async with Database.connect(embedded_url) as database:
+def url(postgres_servers: Callable[[str], Server]) -> Iterator[str]:
+    """A database with three queues of 30 jobs each, for which secateur is installed; its own has no function yet."""
+    yield from postgres_servers("embedded").borrow(with_schema, _three_queues, youth=YOUNG_SECONDS)
+
+
+async def _three_queues(url: str) -> None:
+    async with Database.connect(url) as database:
         for bed in BEDS:
-            made = bed(embedded_url)
+            made = bed(url)
             await made.install()
             await made.enqueue(PAYLOADS)
             await install_queue(database, await find_installation(database, bed.engine))
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    async with Database.connect(url) as database:
         yield database
 
 

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import asyncpg
 import pytest
@@ -15,7 +14,6 @@ from beds.procrastinate import Procrastinate
 
 from patience import eventually
 from secateur.engines.foreign.gating import GateKeeper
-from secateur.engines.foreign.installing import install_queue
 from secateur.engines.loading import find_installation, open_engine
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
@@ -91,19 +89,13 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(bed: Bed, postgres_server: Any, empty_database_url: str) -> AsyncIterator[Scene]:
-    if bed.missing is not None:
-        pytest.skip(bed.missing)
-    async with Database.connect(empty_database_url) as database:
-        installation = await find_installation(database, "procrastinate")
-        await install_queue(database, installation, author="tester")
-        await GateKeeper(database, installation).install("tester")
-        queue = OpenQueue.over(await open_engine(database, name="procrastinate"), batch=1)
-        number = await database.fetchval("select lock_number from secateur.gates")
-        connections = [await asyncpg.connect(empty_database_url) for _ in range(2)]
-        yield Scene(bed, database, queue, number, *connections)
-        for connection in connections:
-            connection.terminate()
+async def scene(bed: Bed, keeper: GateKeeper, database: Database, empty_database_url: str) -> AsyncIterator[Scene]:
+    queue = OpenQueue.over(await open_engine(database, name="procrastinate"), batch=1)
+    number = await database.fetchval("select lock_number from secateur.gates")
+    connections = [await asyncpg.connect(empty_database_url) for _ in range(2)]
+    yield Scene(bed, database, queue, number, *connections)
+    for connection in connections:
+        connection.terminate()
 
 
 async def a_claim_enters_after_the_commit(scene: Scene) -> None:

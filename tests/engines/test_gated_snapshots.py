@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any, Literal
 
 import asyncpg
@@ -13,9 +12,8 @@ from beds.procrastinate import Procrastinate
 
 from patience import eventually
 from secateur.engines.foreign.engine import ForeignEngine
-from secateur.engines.foreign.gating import GateKeeper, GateState
-from secateur.engines.foreign.installing import install_queue
-from secateur.engines.loading import find_installation, open_engine
+from secateur.engines.foreign.gating import GateKeeper
+from secateur.engines.loading import open_engine
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
@@ -29,14 +27,10 @@ CLAIM = {
 
 
 @pytest.fixture
-async def engine(bed: Bed, empty_database_url: str) -> AsyncIterator[ForeignEngine]:
-    async with Database.connect(empty_database_url) as database:
-        installation = await find_installation(database, bed.engine)
-        await install_queue(database, installation, author="tester")
-        assert (await GateKeeper(database, installation).install("tester")).state is GateState.ON
-        engine = await open_engine(database, name=bed.engine)
-        assert isinstance(engine, ForeignEngine)
-        yield engine
+async def engine(bed: Bed, keeper: GateKeeper, database: Database) -> ForeignEngine:
+    engine = await open_engine(database, name=bed.engine)
+    assert isinstance(engine, ForeignEngine)
+    return engine
 
 
 async def commit(engine: ForeignEngine) -> None:

@@ -22,10 +22,9 @@ from beds import Bed, every_bed
 from patience import eventually
 from secateur.engines.foreign.engine import ForeignEngine
 from secateur.engines.foreign.file import engine_files
-from secateur.engines.foreign.gating import PIECES, GateKeeper, GateState
-from secateur.engines.foreign.installation import quoted
-from secateur.engines.foreign.installing import install_queue
-from secateur.engines.loading import find_installation, find_queues, open_engine
+from secateur.engines.foreign.gating import PIECES, GateKeeper
+from secateur.engines.foreign.installation import Installation, quoted
+from secateur.engines.loading import open_engine
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.records import Cancellation
@@ -52,12 +51,8 @@ def _gated(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
-async def engine(bed: Bed, database: Database) -> ForeignEngine:
-    [found] = [each for each in await find_queues(database) if each.engine == bed.engine]
-    installation = await find_installation(database, found.name)
-    await install_queue(database, installation, author="tester")
-    assert (await GateKeeper(database, installation).install("tester")).state is GateState.ON
-    engine = await open_engine(database, name=found.name)
+async def engine(installed: Installation, keeper: GateKeeper, database: Database) -> ForeignEngine:
+    engine = await open_engine(database, name=installed.name)
     assert isinstance(engine, ForeignEngine)
     return engine
 

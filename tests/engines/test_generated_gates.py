@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,8 +14,7 @@ from beds.procrastinate import Procrastinate
 
 from secateur.cel import EvaluationError, Filter, compile
 from secateur.engines.foreign.gating import GateKeeper
-from secateur.engines.foreign.installing import install_queue
-from secateur.engines.loading import find_installation, open_engine
+from secateur.engines.loading import open_engine
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
@@ -89,18 +88,11 @@ PAYLOADS: list[Any] = [
 KINDS = [("sync", 0), ("mail", 0), ("fax", 0), ("telex", 0), ("sync", 9)]
 
 
-@pytest.fixture
-async def database(bed: Bed, empty_database_url: str) -> AsyncIterator[Database]:
-    await bed.enqueue([{"number": 1}])
-    async with Database.connect(empty_database_url) as database:
-        installation = await find_installation(database, "procrastinate")
-        await install_queue(database, installation, author="tester")
-        await GateKeeper(database, installation).install("tester")
-        yield database
-
-
 @pytest.mark.parametrize("conditions", [CONDITIONS, PLAIN], ids=["any", "plain"])
-async def test_it_agrees_with_the_evaluator(conditions: list[str], database: Database) -> None:
+async def test_it_agrees_with_the_evaluator(
+    bed: Bed, keeper: GateKeeper, database: Database, conditions: list[str]
+) -> None:
+    await bed.enqueue([{"number": 1}])
     queue = OpenQueue.over(await open_engine(database, name="procrastinate"))
     by_condition = {}
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()

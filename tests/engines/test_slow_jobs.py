@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from beds.procrastinate import Procrastinate
-from test_gates import commit, gated
+from test_gates import commit
 
 from patience import eventually
-from secateur.engines.foreign.installing import install_queue
+from secateur.engines.foreign.gating import GateKeeper
+from secateur.engines.foreign.installation import Installation
 from secateur.engines.foreign.rules import JobRule
 from secateur.engines.foreign.slow_jobs import SlowJobs
-from secateur.engines.loading import find_installation
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 
@@ -54,10 +54,9 @@ async def claim(database: Database) -> str | None:
 
 @pytest.mark.parametrize("kind", SLOW)
 async def test_a_claim_leaves_what_takes_long_and_a_stop_goes_through(
-    bed: Procrastinate, database: Database, kind: str
+    bed: Procrastinate, keeper: GateKeeper, database: Database, kind: str
 ) -> None:
     condition, data = SLOW[kind]
-    await gated(database)
     await bed.enqueue([data] * 3)
     queue, made = await commit(database, **{"if": condition})
     assert [await claim(database) for _ in range(3)] == [None] * 3
@@ -75,15 +74,18 @@ MATCHES, MATCHES_NOT = {"t": [*SOME, LIST[-1]], "l": LIST}, {"t": SOME, "l": LIS
 @pytest.mark.one_postgres
 @pytest.mark.parametrize(("gate", "resting"), [(True, False), (False, True)], ids=["gated at work", "swept at rest"])
 async def test_it_is_decided_in_the_end(
-    bed: Procrastinate, database: Database, monkeypatch: pytest.MonkeyPatch, gate: bool, resting: bool
+    bed: Procrastinate,
+    installed: Installation,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    gate: bool,
+    resting: bool,
 ) -> None:
     """A gate leaves to the sweep what takes long; a sweep, what takes long in a batch."""
     monkeypatch.setattr("secateur.engines.foreign.batches.LOOK_SECONDS", 0.1)
     monkeypatch.setattr("secateur.engines.foreign.slow_jobs.FOR_ONE", 60.0)
     if gate:
-        await gated(database)
-    else:
-        await install_queue(database, await find_installation(database, "procrastinate"), author="tester")
+        await GateKeeper(database, installed).install("tester")
     jobs = [{"n": n, **data} for n in range(2) for data in (MATCHES, MATCHES_NOT)]
     await bed.enqueue([*jobs, {"n": 9}], delay=timedelta(hours=1) if resting else None)
     queue, made = await commit(database, **{"if": SLOW["loops"][0]})
@@ -109,11 +111,15 @@ async def test_it_is_decided_in_the_end(
 @pytest.mark.one_postgres
 @pytest.mark.parametrize(("seconds", "handed_over"), [(60.0, 1), (0.05, 2)], ids=["decided", "never decided"])
 async def test_an_undo_judges_under_no_lock_what_takes_long(
-    bed: Procrastinate, database: Database, monkeypatch: pytest.MonkeyPatch, seconds: float, handed_over: int
+    bed: Procrastinate,
+    installed: Installation,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    handed_over: int,
 ) -> None:
     """Another cancellation's condition says who gets a job. What cannot be decided in any time stays cancelled."""
     monkeypatch.setattr("secateur.engines.foreign.slow_jobs.FOR_ONE", seconds)
-    await install_queue(database, await find_installation(database, "procrastinate"), author="tester")
     await bed.enqueue([{"n": 1}, MATCHES, {"n": 2}, MATCHES_NOT, {"n": 3}], delay=timedelta(hours=1))
     queue, made = await commit(database, **{"if": "true"})
     await queue.cancellations.wait(made.id)

@@ -14,8 +14,8 @@ from beds.river import River
 from test_entrances_of_others import cli
 
 from secateur.engines.base import Gate, Upkeep
-from secateur.engines.foreign.gating import GateKeeper, GateState, can_gate
-from secateur.engines.foreign.installing import install_queue
+from secateur.engines.foreign.gating import GateKeeper, GateState
+from secateur.engines.foreign.installation import Installation
 from secateur.engines.listing import list_queues
 from secateur.engines.loading import find_installation, open_engine
 from secateur.errors import DatabaseError, Unsupported
@@ -49,11 +49,7 @@ async def rows_of(bed: Bed, database: Database) -> list[str]:
     return [row["job"] for row in rows]
 
 
-async def test_its_records_stay_and_it_is_not_written_to(bed: Bed, database: Database) -> None:
-    here = await find_installation(database, bed.engine)
-    await install_queue(database, here, author="tester")
-    if can_gate(here):
-        await GateKeeper(database, here).install("tester")
+async def test_its_records_stay_and_it_is_not_written_to(bed: Bed, keeper: GateKeeper, database: Database) -> None:
     await bed.enqueue([{"number": n, "vendor": "acme"} for n in range(6)])
     before = await queue_of(bed, database)
     [depth] = await before.cancellations.engine.depth()
@@ -106,8 +102,9 @@ async def test_its_records_stay_and_it_is_not_written_to(bed: Bed, database: Dat
     assert await rows_of(bed, database) == jobs
 
 
-async def test_an_undo_that_had_to_wait_for_a_known_version_is_not_too_late(bed: Bed, database: Database) -> None:
-    await install_queue(database, await find_installation(database, bed.engine), author="tester")
+async def test_an_undo_that_had_to_wait_for_a_known_version_is_not_too_late(
+    bed: Bed, installed: Installation, database: Database
+) -> None:
     await bed.enqueue([{"number": n, "vendor": "acme"} for n in range(6)])
     before = await rows_of(bed, database)
     queue = await queue_of(bed, database)
@@ -130,10 +127,7 @@ async def test_an_undo_that_had_to_wait_for_a_known_version_is_not_too_late(bed:
     assert await rows_of(bed, database) == before
 
 
-async def test_its_gate_is_stale_and_can_be_removed(bed: Bed, database: Database) -> None:
-    here = await find_installation(database, bed.engine)
-    await install_queue(database, here, author="tester")
-    await GateKeeper(database, here).install("tester")
+async def test_its_gate_is_stale_and_can_be_removed(bed: Bed, keeper: GateKeeper, database: Database) -> None:
     await database.execute(UPGRADES[bed.engine])
     of = ("--engine", bed.engine)
     assert "and the engine is" in cli(bed.url, "gate", "check", *of, code=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -20,12 +20,11 @@ _POINT = re.compile(r"^( *)-- point: (.+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """One fault, as a replacement of text that must be there exactly `times` times."""
+    """One fault, as a replacement of text that must be in the function exactly `times` times."""
 
     old: str
     new: str
-    function: str | None = None
-    """Only in this function's text."""
+    function: str
     times: int = 1
 
 
@@ -47,13 +46,15 @@ def points(function: str) -> list[str]:
     return [found[2] for found in _POINT.finditer(functions(protocol())[function])] + ["returned"]
 
 
-def mutate(sql: str, mutations: Mapping[str, Mutation] | list[Mutation]) -> str:
-    for mutation in mutations.values() if isinstance(mutations, Mapping) else mutations:
-        text = functions(sql)[mutation.function] if mutation.function else sql
+def mutated(mutations: Sequence[Mutation]) -> list[str]:
+    """The functions that the mutations change, with their faults."""
+    known, changed = functions(protocol()), {}
+    for mutation in mutations:
+        text = changed.get(mutation.function, known[mutation.function])
         found = text.count(mutation.old)
         assert found == mutation.times, f"{mutation.old!r} is there {found} times, not {mutation.times}"
-        sql = sql.replace(text, text.replace(mutation.old, mutation.new))
-    return sql
+        changed[mutation.function] = text.replace(mutation.old, mutation.new)
+    return [*changed.values()]
 
 
 def with_pauses(sql: str) -> str:
@@ -63,11 +64,20 @@ def with_pauses(sql: str) -> str:
     return sql
 
 
-async def prepare(url: str, mutations: list[Mutation] | None = None) -> None:
+async def prepare(url: str) -> None:
     """Turn a database with the schema into an arena."""
+    await _execute(url, LEDGER, with_pauses(protocol()))
+
+
+async def build_in(url: str, mutations: Sequence[Mutation]) -> None:
+    """The faults, into an arena."""
+    await _execute(url, *map(with_pauses, mutated(mutations)))
+
+
+async def _execute(url: str, *scripts: str) -> None:
     connection = await asyncpg.connect(url)
     try:
-        await connection.execute(LEDGER)
-        await connection.execute(with_pauses(mutate(protocol(), mutations or [])))
+        for script in scripts:
+            await connection.execute(script)
     finally:
         await connection.close()

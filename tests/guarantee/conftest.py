@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import arena
 import pytest
 
-from servers import with_schema
+from servers import Server, with_schema
 
 
-def prepared(server: Any, mutations: list[arena.Mutation] | None = None) -> str:
-    """The url of a new arena; the server's end removes it."""
-    url = server.postgres.database_url(server.create_database(with_schema))
-    with ThreadPoolExecutor(1) as executor:
-        executor.submit(asyncio.run, arena.prepare(url, mutations)).result()
-    return url
-
-
-@pytest.fixture(scope="session")
-def arena_url(postgres_server: Any) -> str:
+@pytest.fixture(scope="module")
+def arena_url(postgres_server: Server) -> Iterator[str]:
     """An arena on each server, shared: every test has an app of its own."""
-    return prepared(postgres_server)
+    yield from postgres_server.borrow(with_schema, arena.prepare)
 
 
-@pytest.fixture(scope="session")
-def mutant_url(postgres_servers: Callable[[str], Any]) -> Callable[[list[arena.Mutation]], str]:
-    """Makes an arena with faults in it, on the embedded server."""
-    return lambda mutations: prepared(postgres_servers("embedded"), mutations)
+@pytest.fixture(scope="module")
+def embedded_arena_url(postgres_servers: Callable[[str], Server]) -> Iterator[str]:
+    """As `arena_url`, on one server."""
+    yield from postgres_servers("embedded").borrow(with_schema, arena.prepare)
+
+
+@pytest.fixture
+def own_arena_url(postgres_servers: Callable[[str], Server]) -> Iterator[str]:
+    """An arena that a test may spoil."""
+    yield from postgres_servers("embedded").borrow(with_schema, arena.prepare)

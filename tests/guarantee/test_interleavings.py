@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from itertools import combinations_with_replacement, product
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from arena import Mutation, functions, points, protocol
+from arena import functions, points, protocol
 from scene import Stage
 
 FUNCTIONS: dict[str, tuple[str, ...]] = {
@@ -206,8 +206,8 @@ async def stage(arena_url: str) -> AsyncIterator[Stage]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def embedded_stage(mutant_url: Callable[[list[Mutation]], str]) -> AsyncIterator[Stage]:
-    stage = Stage(mutant_url([]))
+async def embedded_stage(embedded_arena_url: str) -> AsyncIterator[Stage]:
+    stage = Stage(embedded_arena_url)
     yield stage
     stage.close()
 

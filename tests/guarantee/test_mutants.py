@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
-from arena import Mutation
+from arena import Mutation, build_in
 from scenarios import (
     Scenario,
     a_running_run_is_undecided,
@@ -382,7 +380,9 @@ MUTANTS = [
         "who queues runs does not note their function",
         [
             Mutation(
-                "    perform secateur.note_due(enter_runs.app_id, enter_runs.function_id, due_at);\n", "    null;\n"
+                "    perform secateur.note_due(enter_runs.app_id, enter_runs.function_id, due_at);\n",
+                "    null;\n",
+                "enter_runs",
             )
         ],
         what_is_queued_is_on_the_list,
@@ -630,14 +630,10 @@ async def play(url: str, mutant: Mutant) -> None:
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-async def test_is_noticed(mutant_url: Callable[[list[Mutation]], str], mutant: Mutant) -> None:
+async def test_is_noticed(own_arena_url: str, mutant: Mutant) -> None:
+    await build_in(own_arena_url, mutant.mutations)
     with pytest.raises(GuaranteeBroken):
-        await play(mutant_url(mutant.mutations), mutant)
-
-
-@pytest.fixture(scope="module")
-def faultless_url(mutant_url: Callable[[list[Mutation]], str]) -> str:
-    return mutant_url([])
+        await play(own_arena_url, mutant)
 
 
 SCENARIOS = {(mutant.scenario.__name__, mutant.situation): mutant for mutant in MUTANTS}
@@ -648,5 +644,5 @@ SCENARIOS = {(mutant.scenario.__name__, mutant.situation): mutant for mutant in 
     [mutant for (name, _), mutant in SCENARIOS.items() if " at " not in name],  # those are among the interleavings
     ids=lambda mutant: f"{mutant.situation}: {mutant.scenario.__name__}",
 )
-async def test_its_scenario_passes_without_it(faultless_url: str, mutant: Mutant) -> None:
-    await play(faultless_url, mutant)
+async def test_its_scenario_passes_without_it(embedded_arena_url: str, mutant: Mutant) -> None:
+    await play(embedded_arena_url, mutant)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from secateur.engines.native.engine import NativeEngine
 from secateur.errors import IdempotencyConflict
 from secateur.postgres.database import Database
 from secateur.schema import Migration, bundled, check_installed, install
+from servers import YOUNG_SECONDS, Server
 
 BEFORE = Path(__file__).with_name("before_by_app.sql")
 APPS = ("billing", "crm")
@@ -96,31 +97,62 @@ class Upgrade:
     before: dict[str, list[dict[str, Any]]]
 
 
-@pytest.fixture(params=["superuser", "not a superuser"])
-async def old(request: pytest.FixtureRequest, empty_database_url: str) -> AsyncIterator[Upgrade]:
+OWNER = "an_older_owner"
+"""Who installed, where that was no superuser. The role stays on the server, for the database that is copied is its."""
+
+
+async def _install_older(url: str) -> None:
+    async with Database.connect(url) as installer:
+        older = [one for one in bundled() if (one.once and one.name < "0008") or one.name == "roles.sql"]
+        await install(installer, [*older, Migration("functions.sql", BEFORE.read_text())])
+
+
+async def _install_older_as_owner(url: str) -> None:
+    async with Database.connect(url) as superuser:
+        if not await superuser.fetchval("select true from pg_roles where rolname = $1", OWNER):
+            await superuser.execute(f"create role {OWNER} login createrole")
+        if await superuser.fetchval("select true from pg_roles where rolname = 'secateur_audit'"):
+            newer = await superuser.fetchval("select current_setting('server_version_num')::int >= 160000")
+            option = "admin true, inherit false, set false" if newer else "admin option"
+            await superuser.execute(f"grant secateur_sandbox, secateur_audit to {OWNER} with {option}")
+        await _let_create(superuser)
+    await _install_older(_as_owner(url))
+
+
+async def _let_create(superuser: Database) -> None:
+    """The owner, in this database: a copy does not inherit that."""
+    name = await superuser.fetchval("select current_database()")
+    await superuser.execute(f"grant create on database {name} to {OWNER}")
+
+
+def _as_owner(url: str) -> str:
+    return url.replace("postgres@", f"{OWNER}@")
+
+
+INSTALLS = {"superuser": _install_older, "not a superuser": _install_older_as_owner}
+
+
+@pytest.fixture(params=INSTALLS)
+def installed_by(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def older_url(postgres_server: Server, installed_by: str) -> Iterator[str]:
+    yield from postgres_server.borrow(INSTALLS[installed_by], youth=YOUNG_SECONDS)
+
+
+@pytest.fixture
+async def old(older_url: str, installed_by: str) -> AsyncIterator[Upgrade]:
     """An older program's queue, and who installed it."""
-    url = empty_database_url
-    async with Database.connect(empty_database_url) as superuser:
-        if request.param == "not a superuser":
-            url = url.replace("postgres@", "an_older_owner@")
-            await superuser.execute("create role an_older_owner login createrole")
-            name = await superuser.fetchval("select current_database()")
-            await superuser.execute(f"grant create on database {name} to an_older_owner")
-            if await superuser.fetchval("select true from pg_roles where rolname = 'secateur_audit'"):
-                newer = await superuser.fetchval("select current_setting('server_version_num')::int >= 160000")
-                option = "admin true, inherit false, set false" if newer else "admin option"
-                await superuser.execute(f"grant secateur_sandbox, secateur_audit to an_older_owner with {option}")
-        try:
-            async with Database.connect(url) as installer:
-                known = bundled()
-                older = [one for one in known if (one.once and one.name < "0008") or one.name == "roles.sql"]
-                await install(installer, [*older, Migration("functions.sql", BEFORE.read_text())])
-                yield Upgrade(superuser, url, installer, await rows(superuser))
-        finally:
-            if request.param == "not a superuser":
-                await superuser.execute("drop schema if exists secateur, secateur_cel, secateur_locks cascade")
-                await superuser.execute("drop owned by an_older_owner cascade")
-                await superuser.execute("drop role an_older_owner")
+    async with Database.connect(older_url) as superuser:
+        url = older_url
+        if installed_by != "superuser":
+            await _let_create(superuser)
+            url = _as_owner(url)
+        async with Database.connect(url) as installer:
+            yield Upgrade(superuser, url, installer, await rows(superuser))
 
 
 @pytest.fixture

@@ -8,14 +8,16 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 from beds.procrastinate import Procrastinate
 from beds.river import River
+from layers import queue_of
 
+from nursery import start
 from secateur.api import create_api
 from secateur.engines.foreign.installing import install_queue
 from secateur.engines.loading import find_installation, open_engine
@@ -25,6 +27,7 @@ from secateur.metrics.queues import QueueMetrics
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
+from servers import YOUNG_SECONDS, Server, with_schema
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -36,23 +39,25 @@ PAYLOADS = [{"number": n, "vendor": "acme" if n % 3 == 0 else "globex"} for n in
 
 
 def cli(url: str, *arguments: str, code: int = 0) -> str:
-    done = subprocess.run(
+    with start(
         [sys.executable, "-m", "secateur.cli", *arguments, "--database", url],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
         env={**os.environ, "SECATEUR_AUTHOR": "nadia"},
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    ) as process:
+        said: str = process.communicate()[0]
+    assert process.returncode == code, said
+    return said
 
 
 @pytest.fixture
-async def url(embedded_url: str) -> str:
-    bed = Procrastinate(embedded_url)
-    await bed.install()
-    await bed.enqueue(PAYLOADS)
-    return embedded_url
+def url(postgres_servers: Callable[[str], Server]) -> Iterator[str]:
+    yield from postgres_servers("embedded").borrow(with_schema, queue_of(Procrastinate), _enqueue, youth=YOUNG_SECONDS)
+
+
+async def _enqueue(url: str) -> None:
+    await Procrastinate(url).enqueue(PAYLOADS)
 
 
 def test_the_command_line(url: str) -> None:

@@ -250,7 +250,7 @@ async def test_the_killed_leave_nothing_half_done(
             await eventually(begun, "one to be cancelled")
             sweeper.kill()
             worker.kill()
-            await worker.wait()
+            await asyncio.to_thread(worker.wait)
     await sweeper.wait()
     await bed.enqueue(payloads([40], "globex"))
     async with bed.worker(concurrency=2):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -14,8 +15,10 @@ import asyncpg
 import pytest
 from beds.procrastinate import Procrastinate
 
+from nursery import start
 from patience import eventually
 from secateur.engines.foreign.gating import GateKeeper, GateState
+from secateur.engines.foreign.installation import Installation
 from secateur.engines.foreign.installing import install_queue
 from secateur.engines.loading import find_installation, open_engine
 from secateur.errors import PermissionDenied
@@ -53,8 +56,9 @@ def jobs(number: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.one_postgres
-async def test_without_a_sweep_no_matching_job_starts(bed: Procrastinate, database: Database) -> None:
-    await gated(database)
+async def test_without_a_sweep_no_matching_job_starts(
+    bed: Procrastinate, keeper: GateKeeper, database: Database
+) -> None:
     await bed.enqueue(jobs(60))
     _, cancellation = await commit(database)
     assert cancellation.guarantee == "in_force"
@@ -74,9 +78,8 @@ async def test_without_a_sweep_no_matching_job_starts(bed: Procrastinate, databa
 
 
 @pytest.mark.parametrize("commits", [40])
-async def test_raced_commits(bed: Procrastinate, database: Database, commits: int) -> None:
+async def test_raced_commits(bed: Procrastinate, keeper: GateKeeper, database: Database, commits: int) -> None:
     """What waits when a commit has returned never starts, however close a claim was."""
-    await gated(database)
     queue = OpenQueue.over(await open_engine(database, name="procrastinate"))
     sweeping = asyncio.create_task(queue.cancellations.sweep_forever())
     waiting: list[int] = []
@@ -106,9 +109,10 @@ async def waits(database: Database, number: int) -> list[int]:
 
 
 @pytest.mark.one_postgres
-async def test_without_a_gate_jobs_start_after_the_commit(bed: Procrastinate, database: Database) -> None:
+async def test_without_a_gate_jobs_start_after_the_commit(
+    bed: Procrastinate, installed: Installation, database: Database
+) -> None:
     """The test before sees what it is to see."""
-    await install_queue(database, await find_installation(database, "procrastinate"), author="tester")
     await bed.enqueue(jobs(300))
     async with bed.worker(concurrency=5):
         _, cancellation = await commit(database)
@@ -123,8 +127,7 @@ async def test_without_a_gate_jobs_start_after_the_commit(bed: Procrastinate, da
 
 
 @pytest.mark.one_postgres
-async def test_what_the_gate_took_comes_back(bed: Procrastinate, database: Database) -> None:
-    await gated(database)
+async def test_what_the_gate_took_comes_back(bed: Procrastinate, keeper: GateKeeper, database: Database) -> None:
     before = {}
     await bed.enqueue(jobs(30))
     for row in await database.fetch("select to_jsonb(job) as whole, id from procrastinate_jobs as job"):
@@ -175,8 +178,7 @@ async def judged(database: Database, data: str, job_id: str = "1") -> UUID | Non
         return said
 
 
-async def test_a_stop_opens_the_gate(bed: Procrastinate, database: Database) -> None:
-    await gated(database)
+async def test_a_stop_opens_the_gate(bed: Procrastinate, keeper: GateKeeper, database: Database) -> None:
     await bed.enqueue(jobs(3))
     queue, cancellation = await commit(database)
     await queue.cancellations.stop(cancellation.id, author="tester")
@@ -190,9 +192,10 @@ async def test_a_stop_opens_the_gate(bed: Procrastinate, database: Database) -> 
         await eventually(all_ran)
 
 
-async def test_what_fails_lets_jobs_through_and_says_so(bed: Procrastinate, database: Database) -> None:
+async def test_what_fails_lets_jobs_through_and_says_so(
+    bed: Procrastinate, keeper: GateKeeper, database: Database
+) -> None:
     """A fault of ours never stops the queue."""
-    keeper = await gated(database)
     await bed.enqueue(jobs(3))
     await commit(database)
     await database.execute("drop function secateur.take_jobs")
@@ -208,9 +211,8 @@ async def test_what_fails_lets_jobs_through_and_says_so(bed: Procrastinate, data
 
 
 async def test_a_generated_function_that_raises_is_replaced_by_the_tables(
-    bed: Procrastinate, database: Database
+    bed: Procrastinate, keeper: GateKeeper, database: Database
 ) -> None:
-    keeper = await gated(database)
     await bed.enqueue(jobs(3))
     await commit(database)
     number = await database.fetchval("select lock_number from secateur.gates")
@@ -225,9 +227,10 @@ async def test_a_generated_function_that_raises_is_replaced_by_the_tables(
 
 
 @pytest.mark.parametrize("if_", ["run.id == '2'", "run.id.startsWith('2') && run.app == 'default'"])
-async def test_the_tables_know_a_job_by_its_id(bed: Procrastinate, database: Database, if_: str) -> None:
+async def test_the_tables_know_a_job_by_its_id(
+    bed: Procrastinate, keeper: GateKeeper, database: Database, if_: str
+) -> None:
     """So does the generated function: both are asked."""
-    await gated(database)
     await bed.enqueue(jobs(3))
     await commit(database, **{"if": if_})
     number = await database.fetchval("select lock_number from secateur.gates")
@@ -241,9 +244,10 @@ async def test_the_tables_know_a_job_by_its_id(bed: Procrastinate, database: Dat
 STOP = "select secateur.stop_cancellation('procrastinate/default', $1, 'tester')"
 
 
-async def test_a_stop_that_was_rolled_back_opens_nothing(bed: Procrastinate, database: Database) -> None:
+async def test_a_stop_that_was_rolled_back_opens_nothing(
+    bed: Procrastinate, keeper: GateKeeper, database: Database
+) -> None:
     """The sequence that claims read is not rolled back with it. They find the last change in the table then."""
-    await gated(database)
     await bed.enqueue(jobs(4))
     _, cancellation = await commit(database)
     async with database.transaction() as connection:
@@ -265,8 +269,7 @@ async def last_change(database: Database) -> int:
     return change
 
 
-async def test_it_is_found_stale_and_removed(bed: Procrastinate, database: Database) -> None:
-    keeper = await gated(database)
+async def test_it_is_found_stale_and_removed(bed: Procrastinate, keeper: GateKeeper, database: Database) -> None:
     await bed.enqueue(jobs(1))
     await database.execute("alter table procrastinate_jobs disable trigger aaa_secateur_gate")
     found = await keeper.check()
@@ -289,10 +292,11 @@ async def test_it_is_found_stale_and_removed(bed: Procrastinate, database: Datab
     assert (await keeper.install("tester")).state is GateState.ON
 
 
-async def test_a_gate_that_nobody_lets_in_gives_up(bed: Procrastinate, database: Database) -> None:
+async def test_a_gate_that_nobody_lets_in_gives_up(
+    bed: Procrastinate, installed: Installation, database: Database
+) -> None:
     """It waits a moment at a time, so that claims do not queue up behind it."""
-    await install_queue(database, await find_installation(database, "procrastinate"), author="tester")
-    keeper = GateKeeper(database, await find_installation(database, "procrastinate"))
+    keeper = GateKeeper(database, installed)
     connection = await asyncpg.connect(bed.url)
     transaction = connection.transaction()
     await transaction.start()
@@ -309,9 +313,10 @@ async def test_a_gate_that_nobody_lets_in_gives_up(bed: Procrastinate, database:
 CLAIM = "select id from procrastinate_fetch_job_v2(null, null)"
 
 
-async def test_a_claim_that_was_rolled_back_has_read_nothing(bed: Procrastinate, database: Database) -> None:
+async def test_a_claim_that_was_rolled_back_has_read_nothing(
+    bed: Procrastinate, keeper: GateKeeper, database: Database
+) -> None:
     """A savepoint gives the lock back: what was read under it no longer holds."""
-    await gated(database)
     await bed.enqueue(jobs(1))
     async with database.transaction() as connection:
         undone = connection.transaction()
@@ -324,8 +329,9 @@ async def test_a_claim_that_was_rolled_back_has_read_nothing(bed: Procrastinate,
     assert await database.fetchval("select status::text from procrastinate_jobs") == "cancelled"
 
 
-async def test_a_claim_obeys_what_its_own_transaction_has_changed(bed: Procrastinate, database: Database) -> None:
-    await gated(database)
+async def test_a_claim_obeys_what_its_own_transaction_has_changed(
+    bed: Procrastinate, keeper: GateKeeper, database: Database
+) -> None:
     await bed.enqueue(jobs(4)[1:])
     queue, cancellation = await commit(database)
     await queue.cancellations.stop(cancellation.id, author="tester")
@@ -376,9 +382,8 @@ async def test_a_workers_role_needs_no_right_of_ours(
 
 
 async def test_a_stranger_cannot_write_what_the_gate_would(
-    bed: Procrastinate, database: Database, somebody: str
+    bed: Procrastinate, keeper: GateKeeper, database: Database, somebody: str
 ) -> None:
-    await gated(database)
     keep = await database.fetchval(
         "select oid::regproc::text from pg_proc"
         " where proname like 'keep%' and pronamespace = 'secateur_gates'::regnamespace"
@@ -391,7 +396,10 @@ async def test_a_stranger_cannot_write_what_the_gate_would(
 
 def cli(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "secateur.cli", *arguments, "--database", url]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    pipe = subprocess.PIPE
+    with start(command, env={**os.environ}, stdout=pipe, stderr=pipe, text=True) as process:
+        out, err = process.communicate()
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 async def test_by_the_command_line(bed: Procrastinate, database: Database) -> None:
@@ -420,9 +428,8 @@ async def test_by_the_command_line(bed: Procrastinate, database: Database) -> No
 
 @pytest.mark.parametrize("printed", [False, True])
 async def test_it_can_be_removed_when_secateurs_schema_is_gone(
-    bed: Procrastinate, database: Database, printed: bool
+    bed: Procrastinate, keeper: GateKeeper, database: Database, printed: bool
 ) -> None:
-    await gated(database)
     await bed.enqueue(jobs(3))
     await commit(database)
     await database.execute("drop schema secateur cascade")
@@ -446,8 +453,7 @@ async def test_it_can_be_removed_when_secateurs_schema_is_gone(
     assert (await gated(database)) is not None
 
 
-async def test_a_gate_of_another_time_is_replaced(bed: Procrastinate, database: Database) -> None:
-    await gated(database)
+async def test_a_gate_of_another_time_is_replaced(bed: Procrastinate, keeper: GateKeeper, database: Database) -> None:
     await bed.enqueue(jobs(3))
     await database.execute("drop schema secateur cascade")
     installation = await find_installation(database, "procrastinate")
@@ -461,11 +467,10 @@ async def test_a_gate_of_another_time_is_replaced(bed: Procrastinate, database: 
     assert (await keeper.check()).state is GateState.NONE
 
 
-async def test_what_is_printed_makes_it(bed: Procrastinate, database: Database) -> None:
-    await install_queue(database, await find_installation(database, "procrastinate"), author="tester")
+async def test_what_is_printed_makes_it(bed: Procrastinate, installed: Installation, database: Database) -> None:
     printed = cli(bed.url, "gate", "install", "--engine", "procrastinate", "--sql")
     assert printed.returncode == 0
-    keeper = GateKeeper(database, await find_installation(database, "procrastinate"))
+    keeper = GateKeeper(database, installed)
     assert (await keeper.check()).state is GateState.NONE
     await database.execute(printed.stdout)
     assert (await keeper.check()).state is GateState.ON
@@ -474,9 +479,10 @@ async def test_what_is_printed_makes_it(bed: Procrastinate, database: Database) 
     assert (await keeper.check()).state is GateState.NONE
 
 
-async def test_a_commit_does_not_rely_on_a_gate_that_goes(bed: Procrastinate, database: Database) -> None:
+async def test_a_commit_does_not_rely_on_a_gate_that_goes(
+    bed: Procrastinate, keeper: GateKeeper, database: Database
+) -> None:
     """The removal is open when the commit looks for the gate, and holds the lock: the commit is pending."""
-    await gated(database)
     await bed.enqueue(jobs(3))
     queue = OpenQueue.over(await open_engine(database, name="procrastinate"))
     connection = await asyncpg.connect(bed.url)
@@ -493,9 +499,10 @@ async def test_a_commit_does_not_rely_on_a_gate_that_goes(bed: Procrastinate, da
     assert (done.gated, done.guarantee) == (False, "swept")
 
 
-async def test_a_number_of_another_server_holds_up_no_claim(bed: Procrastinate, database: Database) -> None:
+async def test_a_number_of_another_server_holds_up_no_claim(
+    bed: Procrastinate, keeper: GateKeeper, database: Database
+) -> None:
     """As after a restore from a dump of an older cluster."""
-    await gated(database)
     await bed.enqueue(jobs(2))
     (newest,) = [row[0] for row in await database.fetch("select relname from pg_class where relname like 'newest%'")]
     await database.execute(f"select setval('secateur_gates.{newest}', 1000000000000)")
@@ -507,8 +514,9 @@ async def test_a_number_of_another_server_holds_up_no_claim(bed: Procrastinate, 
         assert claimed["id"] is not None
 
 
-async def test_a_failing_gate_holds_up_no_other_claim(bed: Procrastinate, database: Database) -> None:
-    await gated(database)
+async def test_a_failing_gate_holds_up_no_other_claim(
+    bed: Procrastinate, keeper: GateKeeper, database: Database
+) -> None:
     await bed.enqueue(jobs(7))
     await commit(database)
     await database.execute("drop function secateur.take_jobs")
@@ -524,9 +532,10 @@ async def test_a_failing_gate_holds_up_no_other_claim(bed: Procrastinate, databa
     await second.close()
 
 
-async def test_the_command_sweeps_at_once_behind_a_gate(bed: Procrastinate, database: Database) -> None:
+async def test_the_command_sweeps_at_once_behind_a_gate(
+    bed: Procrastinate, keeper: GateKeeper, database: Database
+) -> None:
     """Workers that meet what the gate keeps find nothing else, and wait."""
-    await gated(database)
     await bed.enqueue(jobs(30))
     done = cli(bed.url, "cancel", "--engine", "procrastinate", "--app", "default", "--if", ACME, "--yes")
     assert done.returncode == 0, done.stderr

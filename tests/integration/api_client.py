@@ -15,6 +15,7 @@ import httpx
 from billing import CULPRIT
 from command_line import COMMAND, environment
 
+from nursery import start
 from patience import PATIENCE, eventually
 from secateur.api import create_api
 from secateur.api.answers import Failure
@@ -92,7 +93,7 @@ async def serving(
 @contextmanager
 def server_process(url: str, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`secateur serve` on a free port, and its address."""
-    process = subprocess.Popen(
+    process = start(
         [*COMMAND, "serve", "--port", "0", *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nursery import start
+
 COMMAND = (sys.executable, "-m", "secateur.cli")
 SECONDS = 60.0
 
@@ -48,17 +50,15 @@ def environment(url: str | None = None, **more: str) -> dict[str, str]:
 
 def run(*arguments: str, url: str | None = None, stdin: str | bytes = b"", **variables: str) -> Done:
     """Without a terminal."""
-    done = subprocess.run(
-        [*COMMAND, *arguments],
-        input=stdin.encode() if isinstance(stdin, str) else stdin,
-        capture_output=True,
-        env=environment(url, **variables),
-        timeout=SECONDS,
-        check=False,
-    )
-    out, err = done.stdout.decode(), done.stderr.decode()
+    given = stdin.encode() if isinstance(stdin, str) else stdin
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with start([*COMMAND, *arguments], env=environment(url, **variables), **pipes) as process:
+        try:
+            out, err = (said.decode() for said in process.communicate(given, SECONDS))
+        finally:
+            process.kill()
     assert "Traceback" not in err, err
-    return Done(done.returncode, out, err)
+    return Done(process.returncode, out, err)
 
 
 def run_on_terminal(
@@ -66,14 +66,13 @@ def run_on_terminal(
 ) -> Done:
     """With a terminal as all three streams. Each answer is typed once its question stands on the screen."""
     master, slave = pty.openpty()
-    process = subprocess.Popen(
+    process = start(
         [*COMMAND, *arguments],
         stdin=slave,
         stdout=slave,
         stderr=slave,
         env=environment(url, TERM="xterm", **variables),
         start_new_session=True,
-        preexec_fn=_take_terminal,
     )
     os.close(slave)
     seen = ""
@@ -88,13 +87,6 @@ def run_on_terminal(
         process.wait()
         os.close(master)
     return Done(code, seen, "")
-
-
-def _take_terminal() -> None:
-    import fcntl
-    import termios
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def _read_until(descriptor: int, text: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from billing import CULPRIT
 from command_line import COMMAND, Done, Here, environment
 
+from nursery import start
 from secateur.cli.arguments import parse
 from secateur.cli.examples import EXAMPLES
 from secateur.postgres.database import Database
@@ -128,18 +130,24 @@ def audited(url: str) -> int:
 
 
 def into(sink: str, *arguments: str, url: str) -> Done:
-    script = f'"$@" {sink}'
-    done = subprocess.run(
-        ["bash", "-c", script, "bash", *COMMAND, *arguments],
-        capture_output=True,
-        text=True,
-        env=environment(url),
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    assert "Exception ignored" not in done.stderr, done.stderr
-    return Done(done.returncode, done.stdout, done.stderr)
+    command, full = [*COMMAND, *arguments], sink.removeprefix(">") if sink.startswith(">/") else None
+    if full is None:
+        command = ["bash", "-c", f'"$@" {sink}', "bash", *command]
+    with (
+        open(full or os.devnull, "wb") as file,
+        start(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file if full else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(url),
+        ) as process,
+    ):
+        out, err = process.communicate()
+    assert "Traceback" not in err, err
+    assert "Exception ignored" not in err, err
+    return Done(process.returncode, out or "", err)
 
 
 def test_every_command_is_tried() -> None:

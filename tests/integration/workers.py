@@ -17,6 +17,7 @@ from uuid import UUID
 from command_line import COMMAND, environment
 
 import secateur
+from nursery import start
 from patience import PATIENCE, eventually
 from secateur import App, Queue, Worker
 from secateur.runs import Run, RunStatus
@@ -81,7 +82,7 @@ class CommandedWorker:
 def commanded(directory: Path, code: str, *arguments: str, **variables: str) -> Iterator[CommandedWorker]:
     """`secateur worker jobs_of_the_command:…` as a process, killed at the end at the latest."""
     (directory / "jobs_of_the_command.py").write_text(textwrap.dedent(code))
-    process = subprocess.Popen(
+    process = start(
         [*COMMAND, "worker", *arguments],
         cwd=directory,
         env=environment(PYTHONPATH=str(CORE), **variables),

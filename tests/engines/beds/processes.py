@@ -11,11 +11,13 @@ import sys
 import tempfile
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+
+from nursery import start
 
 GRACE = 2.0
 """Seconds for a worker to end its jobs, some of which would never end."""
@@ -24,7 +26,9 @@ TESTS = Path(__file__).parents[2]
 
 
 @asynccontextmanager
-async def worker_process(*command: str, environment: dict[str, str] | None = None) -> AsyncIterator[Any]:
+async def worker_process(
+    *command: str, environment: dict[str, str] | None = None
+) -> AsyncIterator[subprocess.Popen[Any]]:
     """The process of `command`, or of `python -m beds.…` where that is what it begins with; told to stop at the end.
 
     Raises `AssertionError` with what it printed, if it ended before it was told to.
@@ -32,20 +36,20 @@ async def worker_process(*command: str, environment: dict[str, str] | None = Non
     if command[0].startswith("beds."):
         command = (sys.executable, "-m", *command)
     with tempfile.TemporaryFile() as printed:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
+        process = start(
+            command,
+            stdin=subprocess.DEVNULL,
             stdout=printed,
             stderr=printed,
             env={**python_environment(), **(environment or {})},
         )
         try:
             yield process
-            if process.returncode is not None:
+            if process.poll() is not None:
                 printed.seek(0)
                 raise AssertionError(f"the worker ended with {process.returncode}:\n{printed.read().decode()[-4000:]}")
         finally:
-            await _end(process)
+            await asyncio.to_thread(_end, process)
 
 
 def python_environment() -> dict[str, str]:
@@ -54,15 +58,13 @@ def python_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"}
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), GRACE)
-        except TimeoutError:
-            with suppress(ProcessLookupError):  # it ended just now
-                process.kill()
-            await process.wait()
+def _end(process: subprocess.Popen[Any]) -> None:
+    process.terminate()
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 class Api:
@@ -85,9 +87,9 @@ class Api:
 
     def _call(self, request: str) -> Any:
         if self._process is None:
-            self._process = subprocess.Popen(
+            self._process = start(
                 self._command,
-                env=self._environment,
+                env=dict(self._environment),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._printed,

@@ -11,6 +11,7 @@ import pytest
 from console_driver import NARROW, WIDE, Console, Start
 from pseudo_terminal import Terminal
 from standing_incident import seed
+from textual.css.stylesheet import Stylesheet
 from textual.theme import Theme
 
 from patience import PATIENCE
@@ -22,6 +23,22 @@ from secateur_tui.filter import counting
 from secateur_tui.session import Contexts, Session
 from secateur_tui.themes import THEMES
 from servers import YOUNG_SECONDS, Server, with_schema
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _styles_parsed_once() -> Iterator[None]:
+    """The consoles of all tests share what their style sheets say, which takes long to parse."""
+    parse, parsed = Stylesheet._parse_rules, dict[Any, Any]()
+
+    def parse_once(self: Stylesheet, *given: Any, **named: Any) -> Any:
+        key = (tuple(self._variables.items()), given, tuple(named.items()))
+        if key not in parsed:
+            parsed[key] = parse(self, *given, **named)
+        return parsed[key]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Stylesheet, "_parse_rules", parse_once)
+        yield
 
 
 @pytest.fixture(params=[NARROW, WIDE], ids=["80x24", "120x36"])

@@ -16,6 +16,7 @@ from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.filter.matches import Matches
 from secateur_tui.frame.depth_plot import DepthPlot
 from secateur_tui.frame.hot_table import HotTable
+from secateur_tui.session import within
 
 TIMEOUT = "did not answer within 1 s; trying"
 
@@ -27,16 +28,18 @@ def soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def locked(url: str, *tables: str) -> AsyncIterator[None]:
-    """Whoever reads these tables waits meanwhile, as on a disk that is far too slow."""
+    """Who reads these tables meanwhile waits, as on a disk that is far too slow, and gives up after a second."""
     async with Database.connect(url) as database, database.transaction() as connection:
         await connection.execute(f"lock table {', '.join(tables)} in access exclusive mode")
-        yield
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(session, "within", lambda _, question: within(1.0, question))
+            yield
 
 
 async def test_queues_asks_again_for_the_past_and_for_what_stands_out(start: Start, incident_url: str) -> None:
     async with AsyncExitStack() as held:
         await held.enter_async_context(locked(incident_url, "secateur.depth_samples"))
-        async with start(incident_url, size=WIDE, query_timeout_seconds=1) as console:
+        async with start(incident_url, size=WIDE) as console:
             await console.shows("flood")
             plot, found = console.app.screen.query_one(DepthPlot), console.app.screen.query_one(HotTable)
             await console.shows(TIMEOUT)
@@ -58,7 +61,7 @@ async def filtering(console: Console) -> None:
 
 
 async def test_filter_asks_again_for_fields_counts_and_examples(start: Start, incident_url: str) -> None:
-    async with start(incident_url, size=WIDE, query_timeout_seconds=1) as console:
+    async with start(incident_url, size=WIDE) as console:
         await console.shows("flood")
         async with locked(incident_url, "secateur.runs"):
             await filtering(console)
@@ -82,7 +85,7 @@ async def test_filter_asks_again_for_fields_counts_and_examples(start: Start, in
 
 
 async def test_runs_ask_again(start: Start, incident_url: str) -> None:
-    async with start(incident_url, size=WIDE, query_timeout_seconds=1) as console:
+    async with start(incident_url, size=WIDE) as console:
         await console.shows("flood")
         async with locked(incident_url, "secateur.runs"):
             await console.press("5")

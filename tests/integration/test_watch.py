@@ -269,6 +269,7 @@ class TestReceiversThatFail:
     def test_a_receiver_that_is_not_there_and_a_command_that_fails(self, watching: Watching) -> None:
         text = (
             "[watch.targets.gone]\nkind = 'json'\nurl = 'http://127.0.0.1:1/" + SECRET + "'\n"
+            "timeout_seconds = 60\n"
             "[watch.targets.slow]\nkind = 'command'\ncommand = ['sleep', '60']\ntimeout_seconds = 0.1\n"
             "[watch.targets.sad]\nkind = 'command'\ncommand = ['false']\n"
             "[watch.targets.none]\nkind = 'command'\ncommand = ['/nonexistent/program']\n"

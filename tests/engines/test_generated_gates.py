@@ -113,6 +113,29 @@ async def test_it_agrees_with_the_evaluator(
     assert passed == [conditions is PLAIN and condition is None for condition in expected]
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "current_setting('my.setting') = 'x'",
+        "now()::text < '2026'",
+        "run.event -> $1::text -> $2::text @? '$.a like_regex \"(a+)+b\"'",
+        "run.event ->> $1::text !~ '^(a+)+$'",
+        "(run.event -> $1::text ->> $2::text)::float8::text = '0.1'",
+        "exists (select from pg_sleep(1))",
+        "run.event -> $1::text = $a$x$a$::jsonb",
+        "E'\\x' = run.app_id",
+        '"run".event is null',
+        "straße = run.app_id",
+    ],
+)
+async def test_what_somebody_writes_by_hand_is_told_apart_only_with_fixed_settings(
+    written: str, database: Database
+) -> None:
+    """A screen has the session's settings, and no limit of time: it takes nothing that the compiler does not write."""
+    plain = "select plain from secateur.plain_condition($1, $2::text::jsonb, '{}')"
+    assert await database.fetchval(plain, written, '{"1": "data", "2": "vendor"}') is None
+
+
 def a_run(data: Any, name: str, priority: int, now: datetime) -> Run:
     event = {"name": name, "data": data}
     return Run("7", "default", name, event, RunStatus.QUEUED, priority, 0, now - timedelta(hours=1))

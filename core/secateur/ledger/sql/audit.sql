@@ -1,7 +1,8 @@
--- The audit: an entry belongs to the transaction that did what it says, and is there if and only if that was committed.
+-- The audit: an entry belongs to the transaction that did what it says. It exists if and only if that transaction was committed.
 
--- Appends an entry. What is audited was decided by people, who are told that it holds: so its transaction is on disk before
--- that, also where the session leaves it to later (`synchronous_commit = off`). The session says who and from where; the caller only adds the author and the source that a client gave.
+-- Appends an entry. People made the audited decision, and are told that it holds. So its transaction is on disk before they are
+-- told, even if the session does not wait for the disk (`synchronous_commit = off`). The session says who and from where; the
+-- caller only adds the author and the source that a client gave.
 create or replace function secateur.record_audit(
   action text, app_id text, function_id text, cancellation_id uuid, author text, source text, details jsonb
 )

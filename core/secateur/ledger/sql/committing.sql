@@ -1,6 +1,6 @@
 -- Committing cancellations, and putting pending ones in force. undoing.sql stops them and takes them back.
 
--- lock_app, answering false instead of raising.
+-- As lock_app, but returns false instead of raising.
 create or replace function secateur.try_lock_app(app_id text, patience interval)
   returns boolean
   language plpgsql
@@ -14,9 +14,9 @@ exception when sqlstate 'SC423' then
 end
 $$;
 
--- Puts a pending cancellation in force: the caller holds the app's lock exclusive, so every claim that had not seen the
--- record is over, and what it claimed is visible and asked to stop now. Gives way to whoever holds the record, who may be
--- waiting for the same lock. Returns the record as it is then.
+-- Puts a pending cancellation in force: the caller holds the app's lock exclusive, so every claim that had not seen the record is
+-- over, and what it claimed is visible and asked to stop now. Gives way to whoever holds the record, because that transaction may
+-- be waiting for the same lock. Returns the record as it is then.
 create or replace function secateur.put_in_force(app_id text, cancellation_id uuid)
   returns secateur.cancellations
   language plpgsql
@@ -52,8 +52,8 @@ begin
 end
 $$;
 
--- Raises SC409 if the app would have too many active cancellations with `more` of the draft's: each of them costs every claim of
--- the app something. What an event or a single run asks for is not refused for that.
+-- Raises SC409 if the app would have too many active cancellations with `more` of the draft's: each of them makes every claim of
+-- the app slower. Cancellations by an event or of a single run are not refused for that.
 create or replace function secateur.require_room(draft secateur.cancellations, more integer)
   returns void
   language plpgsql
@@ -72,8 +72,8 @@ begin
 end
 $$;
 
--- Commits a draft for the functions: see commit_cancellations and, for other engines' queues, commit_jobs. The draft has all that its author
--- gave, and its kind. Its `gated` is null if it is for secateur's own queue.
+-- Commits a draft for the functions: see commit_cancellations and, for other engines' queues, commit_jobs. The draft has everything
+-- that its author gave, and its kind. Its `gated` is null for secateur's own queue.
 create or replace function secateur.commit_draft(draft secateur.cancellations, ids uuid[], function_ids text[])
   returns setof secateur.cancellations
   language plpgsql
@@ -129,9 +129,9 @@ begin
 end
 $$;
 
--- Puts a pending cancellation in force if every transaction that had not seen it is over; true when it is in force, or
--- active no more. Anybody may call this, as often as they like: sweepers do. Raises SC404.
--- Locks: the record, which keeps a stop waiting for one slice of the lock at most; then the app's, exclusive, tried once.
+-- Puts a pending cancellation in force if every transaction that had not seen it is over. Returns true if it is in force, or no
+-- longer active. Anybody may call this, as often as they like: sweepers do. Raises SC404. Locks: the record, which keeps a stop
+-- waiting for one slice of the lock at most; then the app's, exclusive, tried once.
 create or replace function secateur.confirm_cancellation(app_id text, id uuid)
   returns boolean
   language plpgsql

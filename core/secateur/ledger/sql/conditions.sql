@@ -1,4 +1,4 @@
--- What stored conditions say of runs, and what may be stored as one.
+-- Evaluates stored conditions, and checks what may be stored as one.
 
 -- Refuses SQL that the compiler did not write: each token must belong to the compiler's own vocabulary, which has no
 -- second statement, no comment, no literal but a few type names, and no function outside pg_catalog's pure ones and
@@ -75,8 +75,8 @@ begin
 end
 $$;
 
--- Raises SC400 for a condition that check_condition lets pass and Postgres cannot execute all the same, such as `not` alone. No
--- compiler writes one; stored, it would match nothing and only show as errors. Executes it on no run.
+-- Raises SC400 for a condition that check_condition lets pass but Postgres cannot execute, such as `not` alone. The compiler never
+-- writes one. Stored, it would match nothing and only show as errors. This executes it on no run.
 create or replace function secateur.require_executable(condition text)
   returns void
   language plpgsql
@@ -92,17 +92,17 @@ exception when syntax_error_or_access_rule_violation then
 end
 $$;
 
--- Of older programs.
+-- For older programs.
 drop function if exists secateur.evaluate_conditions(text[], jsonb, text, text[], uuid[], jsonb[], timestamptz[], integer[]);
 drop function if exists secateur.verdicts(text, jsonb, text, text[], uuid[], jsonb[], timestamptz[], integer[], interval);
 
--- What stored conditions say of runs: a row for every pair whose verdict is true, or null (could not be evaluated).
--- Runs with no right on any table (its owner has none) and an empty search path. That is the second wall: the first is
--- check_condition, without which nothing is stored.
+-- Evaluates stored conditions on runs: returns a row for every pair whose verdict is true, or null (could not be evaluated). Runs
+-- with no right on any table (its owner has none) and an empty search path. That is the second wall: the first is check_condition,
+-- without which nothing is stored.
 --
--- A condition's `$k` stands for element k of its parameters, as do `$now`, `$async`, and the names of the fields that only some queues
--- have, such as `$queue`; every parameter is text and cast where it is used. `ids` are uuids in secateur's own queue, and texts in queues of
--- others: a condition reads them as texts.
+-- A condition's `$k` stands for element k of its parameters, as do `$now`, `$async`, and the names of the fields that only some
+-- queues have, such as `$queue`; every parameter is text and cast where it is used. `ids` are uuids in secateur's own queue, and
+-- texts in other engines' queues; a condition reads them as texts.
 create or replace function secateur.evaluate_conditions(
   conditions text[],
   parameters jsonb,
@@ -141,7 +141,8 @@ begin
 end
 $$;
 
--- Whether an event is so large that to look for a pattern in it can take seconds. What is small as it lies on the disk is.
+-- Whether an event is so large that searching it for a pattern can take seconds. If its stored form is small, it is not; its text is
+-- then not read.
 create or replace function secateur.is_large(event jsonb)
   returns boolean
   language plpgsql
@@ -153,12 +154,13 @@ begin
 end
 $$;
 
--- evaluate_conditions, made total and bounded in time: what one condition says of some runs. A row for every run (by its place in
--- `ids`) whose verdict is true, or null (it cannot be evaluated), or that is `undecided`: within the budget there was no time for
--- it. No budget is no bound.
+-- As evaluate_conditions for one condition, but it never raises, and its time is bounded. Returns a row for every run (by its place
+-- in `ids`) whose verdict is true, or null (it cannot be evaluated), or that is `undecided`: the budget left no time for it. A null
+-- budget means no bound.
 --
--- All are evaluated together in half of the budget; should that raise or take too long, singly in the other half, each in a tenth
--- of the whole. A pattern is looked for in one go, which nothing can interrupt: on a short budget not in large events.
+-- All runs are evaluated together in half of the budget. If that raises or takes too long, they are evaluated one by one in the
+-- other half, each within a tenth of the whole. Nothing can interrupt the search for a pattern, so a short budget does not allow
+-- one in large events.
 create or replace function secateur.verdicts(
   condition text,
   parameters jsonb,
@@ -220,7 +222,7 @@ begin
 end
 $$;
 
--- Until when conditions may be evaluated in this transaction: then they raise SC408. Null: as long as it takes.
+-- Until when conditions may be evaluated in this transaction; after that they raise SC408. Null: no limit.
 create or replace function secateur.set_deadline(deadline timestamptz)
   returns void
   language plpgsql
@@ -231,8 +233,8 @@ begin
 end
 $$;
 
--- evaluate_conditions for some cancellations that are all asked about the same runs, in half of the budget. Raises whatever the
--- conditions do: then each is asked by itself.
+-- evaluate_conditions for some cancellations on the same runs, in half of the budget. Raises whatever the conditions raise; the
+-- caller then evaluates each by itself.
 create or replace function secateur.verdicts_of_all(
   rules secateur.cancellations[],
   app_id text,

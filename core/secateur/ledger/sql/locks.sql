@@ -1,26 +1,26 @@
 -- The queue, as SQL functions: usable from any language, and the only way to write.
 --
--- The lock protocol. Every app has one lock. claim and begin_step take it shared; commit, stop, undo, pause, resume, forget and
--- a change of a function's limit exclusive; each reads what it decides by in a *later statement*, whose snapshot is therefore
+-- The lock protocol. Every app has one lock. claim and begin_step take it shared; commit, stop, undo, pause, resume, forget and a
+-- change of a function's limit exclusive; each reads the facts for its decision in a *later statement*, whose snapshot is therefore
 -- newer than whatever the lock waited for. This needs READ COMMITTED, so the functions refuse anything stricter. And lock,
--- snapshots and transaction ids must be those of the server that has the app's rows: where tables are spread over several
+-- snapshots and transaction ids must be those of the server that has the app's rows. If tables are spread over several servers
 -- (Citus), share_app and lock_app refuse to be called on another one.
 --
--- The lock is that of an empty table, secateur_locks.app_N, N being apps.lock_number: ROW SHARE is shared, EXCLUSIVE exclusive.
--- Nobody but the owner's functions can take it, which is not true of advisory locks; whoever waits for it has their turn, which
--- is not true of row locks; and taking it writes nothing. (ACCESS SHARE, which a dump holds for hours, is in nobody's way.) A
--- second table, sweeps_N, is the gate of the app's sweeps: a batch holds it shared, a stop or undo asks for it exclusive first,
--- so that batches which follow each other cannot keep it waiting. Where a table is missing it is made: see make_locks.
+-- The lock is that of an empty table, secateur_locks.app_N (N is apps.lock_number): ROW SHARE is shared, EXCLUSIVE is exclusive.
+-- Only the owner's functions can take it, unlike an advisory lock. It has a fair queue, unlike a row lock. And taking it writes
+-- nothing. (ACCESS SHARE, which a dump holds for hours, blocks nobody.) A second table, sweeps_N, is the gate of the app's sweeps:
+-- a batch holds it shared, and a stop or undo asks for it exclusive first, so that a series of batches cannot keep it waiting. A
+-- missing table is made: see make_locks.
 --
 -- Row locks come after the app's lock: runs in id order or with SKIP LOCKED, then slots in their order or with SKIP
 -- LOCKED. Levels, idle and searches are only ever locked with SKIP LOCKED, so that nobody waits for a hint. A commit locks no run.
 --
--- A statement that has ids looks the rows up by their key, whatever the planner knows of the table. It may have planned when
--- the table was empty, and until something analyzes the table, that plan stays, while the flood comes. Hence:
--- * `id = any (ids)` finds the rows, never a join with unnest(ids), which can begin at the table's side. If only some pairs
---   are meant, that is said besides: `((id, token) in (select * from unnest(ids, tokens))) is true` is a hashed list, of which
---   the planner does not make a join. What goes with each id is taken from a sorted array by width_bucket.
--- * What belongs to a row is looked up by a sub-select of one value, or by a lateral or an `exists` that ends in `offset 0`:
+-- A statement that has ids looks the rows up by their key, whatever the planner knows of the table. It may have been planned when
+-- the table was empty, and that plan stays until something analyzes the table, while the flood comes. So:
+-- * `id = any (ids)` finds the rows, never a join with unnest(ids), which can begin at the table's side. If only some pairs are
+--   meant, a second condition says so: `((id, token) in (select * from unnest(ids, tokens))) is true` is a hashed list, which the
+--   planner does not turn into a join. Values that belong to each id are taken from a sorted array by width_bucket.
+-- * Values that belong to a row are looked up by a sub-select of one value, or by a lateral or an `exists` that ends in `offset 0`:
 --   the planner neither pulls these up into a join nor hashes the whole table for them.
 -- * It must not repeat the predicate of a partial index (hence `status || '' = 'running'`). Statistics of a quiet queue make that
 --   index look empty, so the planner would read all of it instead of using the key, and keep doing so when the flood comes.
@@ -49,7 +49,7 @@ begin
 end
 $$;
 
--- The queue of others that has the app. Null for an app of secateur's own queue, and where there is no such app.
+-- The other engine's queue that has the app. Null for an app of secateur's own queue, and where there is no such app.
 create or replace function secateur.home_of(app_id text)
   returns text
   language plpgsql
@@ -61,8 +61,8 @@ begin
 end
 $$;
 
--- Raises SC421 if the app's rows are on another server: a row that lies elsewhere is read by another process. Does nothing if
--- there is no such app, or was none a moment ago.
+-- Raises SC421 if the app's rows are on another server: another process reads a row that lies elsewhere. Does nothing if there is
+-- no such app, or was none a moment ago.
 create or replace function secateur.require_here(app_id text)
   returns void
   language plpgsql
@@ -80,8 +80,8 @@ begin
 end
 $$;
 
--- Makes the tables that are an app's locks, where they are missing: the app is new, or has come to this server from another.
--- Repeatable; two that make the same one at once wait for each other.
+-- Makes the tables that are an app's locks if they are missing: the app is new, or has moved here from another server. Repeatable;
+-- two that make the same one at once wait for each other.
 create or replace function secateur.make_locks(lock_number bigint)
   returns void
   language plpgsql
@@ -154,7 +154,7 @@ end
 $$;
 
 -- Who holds an app's lock (kind `app`) or the gate of its sweeps (`sweeps`), shared or exclusive: a process, or a prepared
--- transaction (by its gid), which has none. A view, so that whoever may read the tables may read this as well.
+-- transaction (by its gid), which has none. A view, so that every role that may read the tables may read this as well.
 create or replace view secateur.lock_holders as
   select distinct apps.app_id, held.pid, prepared.gid, lock.kind
     from secateur.apps
@@ -192,7 +192,7 @@ begin
 end
 $$;
 
--- Gives the waits of the statements that follow what is left until the deadline.
+-- Limits the waits of the following statements to the time that is left until the deadline.
 create or replace function secateur.wait_until(deadline timestamptz)
   returns void
   language plpgsql

@@ -1,7 +1,7 @@
--- How far sweeps and restores are: their failures, their tallies, and the cancellations that still need them.
+-- The progress of sweeps and restores: their failures, their tallies, and the cancellations that still need them.
 
--- Notes in the cancellation's place that a batch of its sweep or its restore was through, every five seconds at most; and at
--- once when one before had failed. Gives way to whoever holds the place. Part of a sweep.
+-- Notes in the cancellation's place that a batch of its sweep or its restore has succeeded: every five seconds at most, but at once
+-- after a failure. Gives way to whoever holds the place. Part of a sweep.
 create or replace function secateur.note_step(app_id text, cancellation_id uuid)
   returns void
   language plpgsql
@@ -20,8 +20,8 @@ begin
 end
 $$;
 
--- Notes in the cancellation's place that a batch of its sweep or its restore failed, and why, as whoever tried says it. Forgotten
--- when one is through. Gives way to whoever holds the place.
+-- Notes in the cancellation's place that a batch of its sweep or its restore failed, and the reason that the sweeper gives.
+-- Forgotten when a batch succeeds. Gives way to whoever holds the place.
 create or replace function secateur.note_sweep_failure(app_id text, cancellation_id uuid, error text)
   returns void
   language plpgsql
@@ -60,9 +60,9 @@ create or replace view secateur.cancellation_tallies as
    group by app_id, cancellation_id, function_id;
 
 -- How many of each function's unfinished runs its active cancellations have matched and not yet reached: an estimate, from the
--- tallies, so that it costs nothing per run. No row where that is none; a record may name functions that do not exist. What a
--- cancellation expects is one document for all functions. It is taken apart once: looking each function up in it would read it as
--- often as there are functions.
+-- tallies, so that it costs nothing per run. No row if there are none; a record may name functions that do not exist. A
+-- cancellation's expected counts are one document for all functions. It is taken apart once, because looking up each function would
+-- read it again for each.
 create or replace view secateur.cancelling_runs as
   select rule.app_id, one.function_id, sum(one.runs) as runs
     from secateur.cancellations as rule
@@ -89,11 +89,11 @@ create or replace view secateur.cancelling_runs as
      and one.runs > 0
    group by rule.app_id, one.function_id;
 
--- Of older programs.
+-- For older programs.
 drop function if exists secateur.open_cancellations();
 
 -- What a sweeper of the queue has to do: active cancellations to sweep, retries (`retrying`), undone ones to restore (`restoring`),
--- oldest commit first. By indexes of those alone, so that a long history costs nothing. A null queue is secateur's own.
+-- oldest commit first. Uses indexes of only these records, so a long history costs nothing. A null queue is secateur's own.
 create or replace function secateur.open_cancellations(installation text default null)
   returns table (app_id text, id uuid, state text)
   language sql

@@ -1,11 +1,11 @@
 -- Proposed cancellations. A proposal changes nothing. Once it is approved, its request can be committed under the key
--- `proposal:ID`, which makes it one cancellation, however often that is tried.
+-- `proposal:ID`, which makes only one cancellation, however often somebody tries.
 --
--- Above an app's budget a cancellation is only committed like that, and only if another login has approved it than the one that
--- proposed it. The logins are the sessions' own (session_user), not what a client says. All who use one server of the HTTP API share
--- its login; there two tokens do instead of two logins, if the server has proven both: see token_of.
+-- Above an app's budget a cancellation can only be committed like that, and only if a login other than the proposer's has approved
+-- it. The logins are the sessions' own (session_user), not what a client says. All users of an HTTP API server share its login;
+-- there, two tokens count instead of two logins, if the server has proven both: see token_of.
 
--- Whether somebody else decided than who proposed: another login, or another token.
+-- Whether the decision came from another login, or another token, than the proposal.
 create or replace function secateur.is_decided_by_another(one secateur.proposals)
   returns boolean
   language sql
@@ -15,8 +15,8 @@ as $$
   select coalesce(one.decided_login <> one.proposed_login or one.decided_token <> one.proposed_token, false)
 $$;
 
--- Writes a proposal down, until `lifetime` from now. `request` is a body of POST /v1/cancellations, `app_id` its app as the
--- database calls it, `installation` the queue of others that it is of (null: secateur's own), and `seen` what the author was shown.
+-- Stores a proposal that expires `lifetime` from now. `request` is a body of POST /v1/cancellations, `app_id` its app as the
+-- database calls it, `installation` the other engine's queue (null: secateur's own), and `seen` what the author was shown.
 -- `token_id` and `proof`: see token_of. Raises SC422 with the field, SC409 if there are too many open ones, or one of that id with
 -- another request. Repeatable.
 create or replace function secateur.propose_cancellation(
@@ -80,10 +80,9 @@ begin
 end
 $$;
 
--- Approves or rejects a proposal. An approved one is committed by whoever approved it, under the key `proposal:ID`.
--- Repeatable: whoever has decided gets the same answer again.
--- Raises SC404; SC409 if it has expired or somebody has decided otherwise; SC403 if the app has a budget and the login (or the token:
--- see token_of) that would approve it has also proposed it. Locks: the proposal.
+-- Approves or rejects a proposal. The client that approves it also commits it, under the key `proposal:ID`. Repeatable: the same
+-- decision gets the same answer again. Raises SC404; SC409 if it has expired or somebody has decided otherwise; SC403 if the app
+-- has a budget and the login (or the token: see token_of) that would approve it has also proposed it. Locks: the proposal.
 create or replace function secateur.decide_proposal(
   app_id text, id uuid, decision text, author text, source text, reason text default null,
   token_id text default null, proof text default null
@@ -153,8 +152,8 @@ as $$
    where budget.app_id in (budget_of.app_id, '') order by budget.app_id desc limit 1
 $$;
 
--- Sets the budget of an app, or with '' of every app that has none of its own; null removes it. Only the owner of the schema may:
--- who works under a budget must not be able to raise it.
+-- Sets the budget of an app, or with '' of every app that has none of its own; null removes it. Only the owner of the schema may do
+-- this: a login that works under a budget must not be able to raise it.
 create or replace function secateur.set_budget(app_id text, runs bigint, author text, source text)
   returns bigint
   language plpgsql
@@ -185,10 +184,9 @@ begin
 end
 $$;
 
--- Raises SC403 unless the draft may be committed by this login: the app has no budget, or the draft cannot exceed it, or its
--- proposal was approved. A standing cancellation has no bound, so it needs approval wherever there is a budget; so does one of a
--- queue of others, whose runs only its own statements can count. The cancellation of a single run is not meant, nor what an
--- event does.
+-- Raises SC403 unless this login may commit the draft: the app has no budget, or the draft cannot exceed it, or its proposal was
+-- approved. A standing cancellation has no bound, so it needs approval wherever there is a budget. So does one in another engine's
+-- queue, whose runs only that engine's statements can count. Cancellations of a single run or by an event need none.
 create or replace function secateur.require_within_budget(draft secateur.cancellations, function_ids text[])
   returns void
   language plpgsql
@@ -236,7 +234,7 @@ begin
 end
 $$;
 
--- Each proposal as one document, with the cancellations that an approved one has become. Their keys are those of records_of.
+-- Each proposal as one document, with the cancellations that an approved proposal has become. Their keys are those of records_of.
 create or replace view secateur.proposal_documents as
 select one.id, one.serial, one.decision, one.expires_at,
        to_jsonb(one) || jsonb_build_object(

@@ -1,13 +1,14 @@
 -- A cancellation's record: what it may contain, what it says for the audit, and its horizon.
 --
--- The ledger names no table of a queue: which runs a record reaches, and how they are cancelled, queued again and put back, is the queue's
--- business (engines/native/sql, engines/foreign/sql). It works where there is no queue of secateur's own: what it calls there it calls for
--- an app of that queue alone. These are require_functions, exceeds, request_running, withdraw_requests, reset_floors, has_keyed and awaits_runs.
+-- The ledger names no table of a queue. The queue decides which runs a record reaches, and how they are cancelled, queued again and
+-- put back (engines/native/sql, engines/foreign/sql). The ledger also works without secateur's own queue. It calls that queue's
+-- functions only for its own apps: require_functions, exceeds, request_running, withdraw_requests, reset_floors, has_keyed and
+-- awaits_runs.
 --
--- `run_id`, of the cancellation of a single run, is a uuid because the queue's ids are. As text, it would have to be cast wherever it meets
--- a run, past the primary key or with a cast for each row. Outside of the database ids are text for every engine.
+-- `run_id`, of the cancellation of a single run, is a uuid because the queue's ids are. As text, it would need a cast wherever it
+-- is compared with a run, and such a comparison could not use the primary key. Outside the database, ids are text for every engine.
 
--- Of older programs: require_draft has taken its place.
+-- For older programs: require_draft has replaced it.
 drop function if exists secateur.require_commit(
   uuid[], text[], text, text, jsonb, integer, jsonb, text, text, bigint, jsonb, integer, jsonb[]);
 
@@ -61,9 +62,9 @@ $$;
 -- The horizon is greater than every transaction id that has been assigned so far. Once the oldest open transaction's id has reached
 -- it, all of those transactions have ended.
 --
--- The end of a snapshot alone does not suffice: it is only above the last transaction that *ended*. The caller's own id may be an
--- old one, too. So a subtransaction locks a row, which takes a new id, and ends when it is rolled back. (Nobody waits for that row:
--- it is the cancellation's place.)
+-- The end of a snapshot does not suffice: it is only above the last transaction that *ended*. The caller's own id may be old, too.
+-- So a subtransaction locks a row, which takes a new id, and ends when it is rolled back. (Nobody waits for that row: it is the
+-- cancellation's place.)
 create or replace function secateur.horizon(app_id text, cancellation_id uuid)
   returns xid8
   language plpgsql
@@ -83,7 +84,7 @@ begin
 end
 $$;
 
--- The cancellation that was committed under an idempotency key; null if none was. Raises SC409 if it was another request.
+-- The cancellation that was committed under an idempotency key; null if there is none. Raises SC409 if its request was different.
 create or replace function secateur.committed_under(app_id text, idempotency_key text, request jsonb)
   returns secateur.cancellations
   language plpgsql
@@ -133,12 +134,12 @@ begin
 end
 $$;
 
--- A draft is a record that has not been inserted: what its author gave. As a document it has these fields, all of which may be
--- missing: app_id, if, condition, parameters, compiler, requires (a list) and requires_suffices, started_after,
--- started_before, standing, with_cancelled (of a retry), request, idempotency_key, reason, source, created_by, rate, and
--- `expected`: how many matches the author was shown, by `expected_by_function`, as an estimate unless `expected_exact`. Without
--- it nothing was counted, which keeps nobody from committing. Raises SC422 for a field that there is not, and for a value
--- that is not of its type; require_draft looks at the values.
+-- A draft is a record that has not been inserted: it has only what its author gave. As a document it has these fields, all
+-- optional: app_id, if, condition, parameters, compiler, requires (a list) and requires_suffices, started_after, started_before,
+-- standing, with_cancelled (of a retry), request, idempotency_key, reason, source, created_by, rate, and `expected`: how many
+-- matches the author was shown, by `expected_by_function`, as an estimate unless `expected_exact`. Without it nothing was counted;
+-- one may commit all the same. Raises SC422 for an unknown field, and for a value of the wrong type; require_draft checks the
+-- values.
 create or replace function secateur.draft_of(document jsonb)
   returns secateur.cancellations
   language plpgsql
@@ -286,8 +287,8 @@ begin
 end
 $$;
 
--- The records that a draft becomes, one for each of the functions, in their order. The first has the draft's key, the others'
--- keys are made of it. Each has its function's part of what was expected.
+-- The records that a draft becomes, one for each of the functions, in their order. The first has the draft's key; the others' keys
+-- are made from it. Each has its function's part of the expected count.
 create or replace function secateur.records_of(draft secateur.cancellations, ids uuid[], function_ids text[])
   returns setof secateur.cancellations
   language plpgsql
@@ -358,7 +359,7 @@ begin
 end
 $$;
 
--- Writes a commit to the audit, with `more` that is known of it, and tells the programs that listen.
+-- Writes a commit to the audit, with the further details `more`, and notifies the programs that listen.
 create or replace function secateur.announce_commit(committed secateur.cancellations, more jsonb)
   returns void
   language plpgsql

@@ -1,14 +1,14 @@
--- The records of cancellations, for whoever shows them.
+-- The records of cancellations, for display.
 
--- The runs on which conditions take long, as long as nobody has decided on them. Where there is secateur's own queue, undecided_runs.sql adds
--- those of it.
+-- The runs on which conditions take long, until they are decided. If there is secateur's own queue, undecided_runs.sql adds its
+-- runs.
 create or replace view secateur.undecided as
 select slow.app_id, slow.cancellation_id, slow.attempts
   from secateur.slow_jobs as slow
  where slow.verdict is null;
 
--- Each record as one document: with its tallies, how its sweep fares, and who holds the lock that a pending one waits for, as of
--- now. A view, so that a role with SELECT alone can read the history.
+-- Each record as one document: with its tallies, the progress of its sweep, and who now holds the lock that a pending one waits
+-- for. A view, so that a role with SELECT alone can read the history.
 create or replace view secateur.cancellation_documents as
 select rule.id, rule.serial,
        to_jsonb(rule) - 'job_id' || to_jsonb(tally) || jsonb_build_object(

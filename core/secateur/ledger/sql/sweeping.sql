@@ -1,7 +1,7 @@
--- How the passes of a sweep begin and end. What a pass does is the queue's: see sweeping_runs.sql and jobs.sql.
+-- How the passes of a sweep begin and end. The queue decides what a pass does: see sweeping_runs.sql and jobs.sql.
 
--- Takes the gate of the app's sweeps shared for the rest of the transaction; false when a stop or an undo has it, or waits for
--- it: the batch gives way. Part of a sweep.
+-- Takes the gate of the app's sweeps shared for the rest of the transaction. Returns false if a stop or an undo has it, or waits
+-- for it: then the batch gives way. Part of a sweep.
 create or replace function secateur.enter_sweeps(app_id text)
   returns boolean
   language plpgsql
@@ -14,7 +14,7 @@ exception when lock_not_available then
 end
 $$;
 
--- The virtual ids of the transactions that are open in this database, but for the caller's; of those `among` them, if it is given.
+-- The virtual ids of the transactions that are open in this database, except the caller's; only those in `among`, if it is given.
 create or replace function secateur.open_transactions(among text[] default null)
   returns text[]
   language plpgsql
@@ -35,12 +35,13 @@ begin
 end
 $$;
 
--- Begins a pass of a sweep, or goes on with it: `place` is then where it stands. `requeued` runs have just gone back to the backlog,
--- so that what was clean is not clean any more. `waiting`: the last pass found nothing but began too early, and before the old
--- transactions have ended another one is of no use. `paused`: its rate, or the time between two passes, has it wait.
+-- Begins a pass of a sweep, or continues it at `place`. If `requeued` runs have just gone back to the backlog, a clean pass is not
+-- clean any more. `waiting`: the last pass found nothing but began too early, and another one is useless before the old
+-- transactions have ended. `paused`: the sweep waits because of its rate, or for the time between two passes.
 --
--- In a queue of others a job may be as old as the transaction that inserts it, however late that takes its id. So all transactions have to
--- end that were open when the horizon was taken. Then a horizon is taken again: one of them may have been prepared meanwhile.
+-- In another engine's queue, a job may be as old as the transaction that inserts it, however late that transaction takes its id. So
+-- all transactions that were open when the horizon was taken must end. Then a new horizon is taken, because one of them may have
+-- been prepared meanwhile.
 create or replace function secateur.begin_pass(
   rule secateur.cancellations, inout place secateur.sweeps, requeued bigint, out waiting boolean, out paused boolean
 )
@@ -93,8 +94,8 @@ begin
 end
 $$;
 
--- Ends a pass. The cancellation is complete if a pass has found nothing that began after the horizon, and no request or slow run
--- of it is open; else the next pass begins at the first function again. Part of a sweep.
+-- Ends a pass. The cancellation is complete if a pass that began after the horizon has found nothing, and no request or slow run of
+-- it is open. Otherwise the next pass begins at the first function again. Part of a sweep.
 create or replace function secateur.end_pass(
   rule secateur.cancellations, inout place secateur.sweeps, waiting boolean, out complete boolean
 )

@@ -1,9 +1,9 @@
--- Stopping a cancellation, and undoing it: what was waiting when it was cancelled waits again. The runs are put back in the
+-- Stopping a cancellation, and undoing it: runs that waited when they were cancelled wait again. The runs are put back in the
 -- background: see restore_cancellation and, for other engines' queues, begin_job_restore.
 
--- Locks a cancellation's record for a stop or an undo, by the deadline, and gives what is in it. The gate comes first: it keeps
--- the app's sweeps, which share records, from beginning another batch, and waits for those that have begun. Raises SC404, and
--- SC423 when the deadline has come.
+-- Locks a cancellation's record for a stop or an undo, before the deadline, and returns it. The gate comes first: it keeps the
+-- app's sweeps, which share records, from beginning another batch, and waits for those that have begun. Raises SC404, and SC423
+-- when the deadline has come.
 create or replace function secateur.lock_record(app_id text, id uuid, deadline timestamptz)
   returns secateur.cancellations
   language plpgsql
@@ -104,8 +104,9 @@ begin
 end
 $$;
 
--- Until when a cancellation can be undone, which is as long as its runs are kept. Null if it has not ended; and in a queue of others also
--- if the time is over and all rows are there all the same, such as while nobody could undo it since the queue's version was unknown.
+-- Until when a cancellation can be undone, which is as long as its runs are kept. Null if it has not ended. In another engine's
+-- queue also null if the time is over but all saved rows still exist, for example because nobody could undo it while the queue's
+-- version was unknown.
 create or replace function secateur.undo_until(rule secateur.cancellations)
   returns timestamptz
   language plpgsql
@@ -132,10 +133,9 @@ $$;
 --
 -- O(open requests), whatever was cancelled. Raises SC404, SC409 (too late: its runs may have been pruned), SC423.
 --
--- Once this has returned, no run can be cancelled by it any more, so that one walk of the restore sees all of them: a
--- sweep's batch and a restore that hands over to it hold the record or the app's lock; so does a claim; and whoever
--- ends a running run that was asked to stop holds the request, which is withdrawn here.
--- Locks: as stop_cancellation.
+-- Once this has returned, the cancellation can cancel no run any more, so one walk of the restore sees all of its runs. A sweep's
+-- batch, a claim, and a restore that hands over to it hold the record or the app's lock. A transaction that ends a running run
+-- which was asked to stop holds the request, which is withdrawn here. Locks: as stop_cancellation.
 create or replace function secateur.undo_cancellation(
   app_id text, id uuid, author text, source text default null, requeue_stopped boolean default false
 )
@@ -189,8 +189,8 @@ begin
 end
 $$;
 
--- Sets how long runs are kept; null leaves a time as it is. Returns the retention that holds now. Repeatable; audited if it
--- changes something. Raises SC422.
+-- Sets how long runs are kept; null leaves a time unchanged. Returns the resulting retention. Repeatable; audited if it changes
+-- something. Raises SC422.
 create or replace function secateur.set_retention(
   finished interval, cancelled interval, standing interval, author text, source text
 )

@@ -92,7 +92,7 @@ exception when syntax_error_or_access_rule_violation then
 end
 $$;
 
--- For older programs.
+-- Left by older programs.
 drop function if exists secateur.evaluate_conditions(text[], jsonb, text, text[], uuid[], jsonb[], timestamptz[], integer[]);
 drop function if exists secateur.verdicts(text, jsonb, text, text[], uuid[], jsonb[], timestamptz[], integer[], interval);
 

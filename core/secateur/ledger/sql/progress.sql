@@ -89,7 +89,7 @@ create or replace view secateur.cancelling_runs as
      and one.runs > 0
    group by rule.app_id, one.function_id;
 
--- For older programs.
+-- Left by older programs.
 drop function if exists secateur.open_cancellations();
 
 -- What a sweeper of the queue has to do: active cancellations to sweep, retries (`retrying`), undone ones to restore (`restoring`),

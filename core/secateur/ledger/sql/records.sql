@@ -8,7 +8,7 @@
 -- `run_id`, of the cancellation of a single run, is a uuid because the queue's ids are. As text, it would need a cast wherever it
 -- is compared with a run, and such a comparison could not use the primary key. Outside the database, ids are text for every engine.
 
--- For older programs: require_draft has replaced it.
+-- Left by older programs: require_draft has replaced it.
 drop function if exists secateur.require_commit(
   uuid[], text[], text, text, jsonb, integer, jsonb, text, text, bigint, jsonb, integer, jsonb[]);
 

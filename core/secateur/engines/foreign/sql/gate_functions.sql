@@ -1,7 +1,7 @@
--- The generated functions of the gates of queues of others: which active cancellation matches a job. See gates.sql.
+-- The generated functions of gates on other engines' queues. They say which active cancellation matches a job. See gates.sql.
 
--- A stored condition with its parameters written out: each `$k` becomes element k of them, as a literal. So Postgres computes what
--- depends on nothing else once, and not for every job. What only some queues have, such as `$queue`, is of the run's fields.
+-- A stored condition with its parameters written out: each `$k` becomes element k of them, as a literal. So Postgres computes constant
+-- parts once, and not for every job. Fields that only some queues have, such as `$queue`, are read from the run's fields.
 create or replace function secateur.with_literals(condition text, parameters jsonb)
   returns text
   language sql
@@ -18,8 +18,8 @@ as $$
             from unnest(string_to_array(condition, '$')) with ordinality as one (text, nth)) as part
 $$;
 
--- A value that a job's event has wherever it contains the document, and its place: SQL over the job's `data` or `name`. One in the data,
--- if there is one. Nulls if there is none: the document is empty, or asks for nothing but lists.
+-- A value that every event which contains the document has, and its place: SQL over the job's `data` or `name`. Prefers a value in the
+-- data. Nulls if there is none: the document is empty, or contains only lists.
 create or replace function secateur.leaf_of(document jsonb, out place text, out value jsonb)
   language sql
   immutable
@@ -89,18 +89,19 @@ begin
 end
 $$;
 
--- Of older programs.
+-- Left by older programs.
 drop function if exists secateur.drop_match(bigint);
 drop function if exists secateur.define_match(bigint, text);
 drop function if exists secateur.define_match(bigint, text, text, text);
 drop function if exists secateur.match_body(text, bigint);
 drop function if exists secateur.match_arm(secateur.cancellations, text, text);
 
--- Makes the functions that say which active cancellation matches a job. `tests` is the text of the one that evaluates conditions, which must
--- say the same whatever a session has set. `quick` is the expression of the one that is asked first and calls it, and `passes`, of another one:
--- whether nothing active can match. These have no settings of their own, so that Postgres inlines them. `screen` is the text of one that they may call:
--- whether a plain condition may match, which the session's settings do not change. This function, and so the ones that it
--- makes, belongs to a role with no right on any table: the second wall around stored conditions, as for evaluate_conditions.
+-- Makes the functions that say which active cancellation matches a job. `tests` is the text of the function that evaluates conditions; its
+-- result must not depend on a session's settings. `quick` is the expression of the function that claims call first, and that calls the
+-- other. `passes` is the expression of a function that says whether nothing active can match. These two have no settings of their own, so
+-- that Postgres inlines them. `screen` is the text of a function that they may call: it says whether a plain condition may match, whatever
+-- the session's settings. This function, and so the ones that it makes, belong to a role with no right on any table: the second wall around
+-- stored conditions, as for evaluate_conditions.
 create or replace function secateur.define_match(lock_number bigint, passes text, quick text, tests text, screen text)
   returns void
   language plpgsql
@@ -130,7 +131,7 @@ begin
 end
 $$;
 
--- One active cancellation in the text of the generated function. `might` is a test that is quick, and true of whatever it matches.
+-- The part of the generated function's text for one active cancellation. `might` is a quick test that is true of every job that it matches.
 create or replace function secateur.match_arm(rule secateur.cancellations, own_app text, might text)
   returns text
   language plpgsql
@@ -224,13 +225,14 @@ begin
 end
 $$;
 
--- Makes the installation's generated functions, which look for the oldest active cancellation that matches a job. `known` is what the claim's
--- transaction has read under the lock: its own id, and the generation. If a function is of another generation, it decides nothing,
--- and returns a uuid of zeros: each of them looks, since a session may have the one and not yet the other. If none is active, it is one of
--- fs. If the start or the run's fields are needed of a job that may match, and both are null, it is one of ones.
+-- Makes the installation's generated functions, which find the oldest active cancellation that matches a job. `known` is what the claim's
+-- transaction has read under the lock: its own id, and the generation. A function of another generation decides nothing and returns a uuid
+-- of zeros. Each function checks this, since a session may have one and not yet the other. If no cancellation is active, the result is a
+-- uuid of fs. If a job may match and its start or its run's fields are needed but were not passed (both are null), the result is a uuid of
+-- ones.
 --
--- Most jobs match nothing, and are told apart by what is quick. Where each cancellation asks for one of certain values in a certain place, the
--- values of all of them are looked for at once. Else most conditions are plain, and together one expression over the fields that they read.
+-- Most jobs match nothing, and quick tests show that. If each cancellation requires one of certain values in a certain place, one test
+-- looks for the values of all of them. Else most conditions are plain, and together one expression over the fields that they read.
 create or replace function secateur.make_match(installation text, lock_number bigint, generation bigint)
   returns void
   language plpgsql

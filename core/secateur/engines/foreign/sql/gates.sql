@@ -1,12 +1,12 @@
--- The claim gates of queues of others. See docs/guarantee.md, and gate.sql beside the engines' files for what is made for each.
+-- The claim gates of other engines' queues. See docs/guarantee.md, and gate.sql beside the engines' files for what is made for each.
 --
 -- A gate is a trigger on the engine's own table that fires before a job is claimed. First it takes the installation's lock, shared. A
 -- later statement, whose snapshot is newer than what the lock waited for, reads whether there are active cancellations. Then it asks
 -- the installation's generated function which of them matches. A commit, stop or undo holds the lock exclusively, as for
 -- secateur's own queue, and makes that function anew in its own transaction.
 
--- Until when the conditions of a statement of a claim may be evaluated: a quarter of a second from its first one. A commit or stop waits for
--- all of them. A setting of the transaction keeps it; one that is older than the statement is another one's.
+-- Until when a claim's statement may evaluate conditions: a quarter of a second from its first one, because a commit or stop waits for all
+-- of them. A setting of the transaction stores the deadline; if it is older than the statement, it belongs to another statement.
 create or replace function secateur.claim_deadline()
   returns timestamptz
   language plpgsql
@@ -24,10 +24,10 @@ begin
 end
 $$;
 
--- The oldest active cancellation that matches a job; null if none does; a uuid of es if that takes too long, and then it is written down in
--- slow_jobs. `fields` are those of the run that only some queues have. When the statement's time is over, each condition still has 10 ms
--- for a job. It reads the cancellations from the table, and evaluates each by
--- itself. For claims whose generated function is not the newest, raised, or took too long.
+-- The oldest active cancellation that matches a job; null if none does; a uuid of es if that takes too long: then the job is written to
+-- slow_jobs. `fields` are the run's fields that only some queues have. After the statement's deadline, each condition still has 10 ms for a
+-- job. Reads the cancellations from the table, and evaluates them one by one. Claims call it if their generated function is not the newest,
+-- raised, or took too long.
 drop function if exists secateur.judge_job(text, text, text, text, jsonb, timestamptz, integer);
 create or replace function secateur.judge_job(
   installation text, app_id text, function_id text, id text, event jsonb, started_at timestamptz, priority integer,
@@ -83,7 +83,7 @@ begin
 end
 $$;
 
--- Whether claims of the queue obey cancellations: its gate is made, and its trigger is there and fires.
+-- Whether claims of the queue obey cancellations: its gate is installed, and its trigger exists and fires.
 create or replace function secateur.has_gate(installation text)
   returns boolean
   language plpgsql
@@ -112,10 +112,10 @@ begin
 end
 $$;
 
--- Makes the installation's generated function anew, if it has a gate: after whatever changed the active cancellations, in the same
--- transaction. The number of the change tells a claim whose catalog lags behind that its function is not the newest.
--- Locks: the gate's row, so that two changes at once do not make the function at once. `waits` false: it gives way to
--- whoever holds that row, and the function stays as it is; for a commit that is pending, since putting it in force does it again.
+-- Makes the installation's generated function anew, if it has a gate: after a change of the active cancellations, in the same transaction.
+-- The number of the change tells a claim whose catalog lags behind that its function is not the newest. Locks: the gate's row, so that two
+-- changes at once do not make the function at once. With `waits` false, it gives way to whoever holds that row and leaves the function as
+-- it is. Pending commits use that, since putting them in force makes the function again.
 create or replace function secateur.compile_gate(installation text, waits boolean default true)
   returns void
   language plpgsql
@@ -160,11 +160,11 @@ begin
 end
 $$;
 
--- What claims call is in a schema of its own: their roles need no right on secateur's.
+-- Functions that claims call are in a separate schema: the claiming roles need no right on secateur's schema.
 grant usage on schema secateur_gates to public;
 grant create on schema secateur_gates to secateur_sandbox;
 
--- Notes that a gate let a job through since something failed, once a second at most.
+-- Notes that a gate let a job through because something failed, once a second at most.
 create or replace function secateur.note_gate_failure(installation text, error text)
   returns void
   language plpgsql
@@ -179,8 +179,8 @@ begin
 end
 $$;
 
--- Notes that the trigger is on the table. The caller has created it in the same transaction, and so has waited for every claim that
--- did not meet it. From the end of this transaction on, a commit promises that no worker claims what it matches.
+-- Notes that the trigger is on the table. The caller has created it in the same transaction, and so has waited for every claim that did not
+-- meet it. Once this transaction has ended, a commit promises that no worker claims what it matches.
 create or replace function secateur.guard(installation text, guarded oid, author text)
   returns void
   language plpgsql

@@ -1,10 +1,10 @@
--- Queues of others: which may be written to, and the records of their cancellations.
+-- Other engines' queues: which of them may be written to, and the records of their cancellations.
 --
--- What is decided here is decided as for secateur's own queue, by the functions of the ledger. A batch of a sweep or of a
--- restore is a transaction that a process drives: it calls the functions of jobs.sql and, between them, the engine's own
--- statements (cancel and restore of its SQL file), which need the caller's rights on the engine's tables.
+-- Decisions are made as for secateur's own queue, by the functions of the ledger. A batch of a sweep or of a restore is a transaction that
+-- a process drives: it calls the functions of jobs.sql and, between them, the engine's own statements (cancel and restore of its SQL file),
+-- which need the caller's rights on the engine's tables.
 
--- Notes that jobs of a queue may be cancelled. Repeatable; audited if it changes something. For the owner of the schema.
+-- Notes that jobs of a queue may be cancelled. Repeatable; audited if it changes something. Only the owner of the schema may call it.
 create or replace function secateur.install_queue(
   name text, engine text, schema text, prefix text, version text, author text, source text
 )
@@ -53,7 +53,7 @@ begin
 end
 $$;
 
--- The record of a cancellation in a queue of others. Raises SC404.
+-- The record of a cancellation in another engine's queue. Raises SC404.
 create or replace function secateur.job_cancellation(app_id text, id uuid)
   returns secateur.cancellations
   language plpgsql
@@ -92,7 +92,7 @@ begin
 end
 $$;
 
--- Raises SC422 unless a list says of each of so many jobs one of the things that can be said.
+-- Raises SC422 unless the list has one of the allowed values for each of this many jobs.
 create or replace function secateur.require_said(field text, said text[], jobs integer, choices text[])
   returns void
   language plpgsql
@@ -134,8 +134,8 @@ begin
 end
 $$;
 
--- commit_cancellations for a queue of others, which must be installed. Adopts its app and functions; the caller has to know that they
--- exist. It asks no run to stop. If the queue has a gate, it tells the gate, under the lock; else it keeps no run from
+-- commit_cancellations for another engine's queue, which must be installed. Adds its app and functions to the ledger; the caller must know
+-- that they exist. It asks no run to stop. If the queue has a gate, it updates the gate under the lock; otherwise it keeps no run from
 -- being claimed. The sweep does the rest.
 create or replace function secateur.commit_jobs(installation text, ids uuid[], function_ids text[], draft jsonb)
   returns setof secateur.cancellations
@@ -168,9 +168,9 @@ begin
 end
 $$;
 
--- Records the cancellation of a single job. The caller has locked the job, and cancels it in the same transaction. The record is complete
--- if the job waits. If it runs, the sweep sees how it ends. `made` is false if it was recorded before, under the same key. Raises SC404,
--- and SC409 if the key was used for another request.
+-- Records the cancellation of a single job. The caller has locked the job, and cancels it in the same transaction. If the job waits, the
+-- record is complete. If it runs, the sweep watches for its end. `made` is false if it was recorded before, under the same key. Raises
+-- SC404, and SC409 if the key was used for another request.
 create or replace function secateur.commit_job(
   installation text, id uuid, app_id text, function_id text, job_id text, running boolean, idempotency_key text, reason text,
   source text, created_by text, out made boolean, out record uuid

@@ -1,9 +1,9 @@
--- The batches of a restore in a queue of others: what comes before and after the engine's own statements, in their transaction.
+-- The batches of a restore in another engine's queue: what comes before and after the engine's own statements, in their transaction.
 -- jobs.sql has those of a sweep.
 
--- Begins a batch of a restore; end_job_restore ends it. Gives up to `batch` jobs of an undone cancellation, in the order in which they were
--- cancelled. `others` are the records of the cancellations that may match them too, oldest first. It holds the app's lock, shared, so that
--- this list does not change during the batch: see restore_cancellation.
+-- Begins a batch of a restore; end_job_restore ends it. Returns up to `batch` jobs of an undone cancellation, in the order in which they
+-- were cancelled. `others` are the records of the cancellations that may match them too, oldest first. It holds the app's lock, shared, so
+-- that this list does not change during the batch: see restore_cancellation.
 create or replace function secateur.begin_job_restore(
   app_id text, id uuid, batch integer, out state text, out busy boolean, out wait double precision, out job_ids text[],
   out function_ids text[], out pres jsonb[], out others jsonb[]

@@ -1,9 +1,9 @@
--- The batches of a sweep in a queue of others: what comes before and after the engine's own statements, in their transaction.
+-- The batches of a sweep in another engine's queue: what comes before and after the engine's own statements, in their transaction.
 -- job_restores.sql has those of a restore. See installations.sql.
 
--- Writes down the jobs that a cancellation has met. Those that waited are cancelled by now, and `pre` is how they were. Those that ran were
--- asked to stop, or go on, and have no `pre` if nothing was written to them. Returns how many of them it had not met before, or had met
--- while they ran. Raises SC404, and SC422 with the parameter.
+-- Records the jobs that a cancellation has met. Waiting jobs are cancelled by now, and `pre` is how they were. Running jobs were asked to
+-- stop, or go on; they have no `pre` if nothing was written to them. Returns how many of them it had not met before, or had met while they
+-- ran. Raises SC404, and SC422 with the parameter.
 create or replace function secateur.take_jobs(
   app_id text, cancellation_id uuid, job_ids text[], function_ids text[], pres jsonb[], running boolean[],
   taken_by text default 'sweep'
@@ -64,8 +64,8 @@ begin
 end
 $$;
 
--- Writes what became of running jobs that a cancellation waits for: `stopped` or `finished_first`. Raises SC404, and SC422 with
--- the parameter.
+-- Records what became of running jobs that a cancellation waits for: `stopped` or `finished_first`. Raises SC404, and SC422 with the
+-- parameter.
 create or replace function secateur.settle_jobs(app_id text, cancellation_id uuid, job_ids text[], outcomes text[])
   returns void
   language plpgsql
@@ -130,8 +130,8 @@ begin
 end
 $$;
 
--- Lets the restore try again the jobs that it left; and, if the undo asks for that, those that were stopped while they ran and whose rows
--- are known. Part of an undo.
+-- Lets the restore retry the jobs that it left and, if the undo asks for it, jobs that were stopped while they ran and whose saved rows
+-- exist. Part of an undo.
 create or replace function secateur.reopen_jobs(app_id text, cancellation_id uuid)
   returns void
   language plpgsql
@@ -150,9 +150,9 @@ end
 $$;
 
 -- Begins a batch of a sweep; end_job_batch ends it. As sweep_batch does for secateur's own queue, it takes two locks: the gate of the
--- sweeps, shared, so that a stop or undo waits for the batch; and the cancellation's place, so that only one process sweeps it.
--- `walks`: the caller has to look for matching jobs; `pass` tells one walk from another. `open` are the running jobs that it waits for.
--- `most` is how many it may cancel, if the cancellation has a rate.
+-- sweeps, shared, so that a stop or undo waits for the batch; and the cancellation's place, so that only one process sweeps it. `walks`:
+-- the caller must look for matching jobs; `pass` distinguishes the walks. `open` are the running jobs that it waits for. `most` is how many
+-- it may cancel, if the cancellation has a rate.
 create or replace function secateur.begin_job_batch(
   app_id text, id uuid, out state text, out busy boolean, out wait double precision, out walks boolean, out pass integer,
   out open text[], out most integer

@@ -1,8 +1,8 @@
--- Jobs of others on which the condition of a cancellation takes long. Claims, commits and stops wait for whoever evaluates it under a lock.
--- So a gate and a batch of a sweep have little time for that. What they do not get through is written down here, and decided with more
--- time and under no lock. As docs/guarantee.md says of secateur's own queue: until then the job is neither claimed nor cancelled.
+-- Jobs of other engines on which a cancellation's condition takes long. If it is evaluated under a lock, claims, commits and stops wait. So
+-- a gate and a batch of a sweep have little time for it. The jobs that they cannot decide are stored here, and decided with more time and
+-- under no lock. Until then the job is neither claimed nor cancelled, as in secateur's own queue (docs/guarantee.md).
 
--- Writes down jobs that a batch did not get through. Raises SC404, and SC422 with the parameter.
+-- Stores jobs that a batch could not decide. Raises SC404, and SC422 with the parameter.
 create or replace function secateur.note_slow_jobs(app_id text, cancellation_id uuid, job_ids text[])
   returns void
   language plpgsql
@@ -18,8 +18,8 @@ begin
 end
 $$;
 
--- Writes down whether the cancellation matches these jobs, of those that were written down; null: that took too long again. A job that has
--- left the queue does not match any more. Raises SC404, and SC422 with the parameter.
+-- Stores whether the cancellation matches these stored jobs; null means that it took too long again. A job that has left the queue does not
+-- match any more. Raises SC404, and SC422 with the parameter.
 create or replace function secateur.decide_jobs(app_id text, cancellation_id uuid, job_ids text[], verdicts boolean[])
   returns void
   language plpgsql
@@ -57,8 +57,7 @@ begin
 end
 $$;
 
--- Whether running jobs of a cancellation have not ended yet, or jobs of it are not decided or not cancelled yet on which its condition takes
--- long. Part of a sweep.
+-- Whether a cancellation still has running jobs, or slow jobs that are not decided or not cancelled yet. Part of a sweep.
 create or replace function secateur.awaits_jobs(app_id text, cancellation_id uuid)
   returns boolean
   language plpgsql

@@ -118,11 +118,11 @@ $$;
 -- is then false: whoever queues something from now on notifies the app's workers. Or it is null: a transaction is open that may have
 -- queued something and notifies nobody, so ask again soon. Without such a row, ask again at once.
 --
--- Unless it is to be `durable`, the call does not wait until it is flushed to disk, and a commit does not wait for that behind it
--- (the app's lock is held until a transaction has been flushed). Then nothing that it returned may be acted upon before `flush`
--- has said that it stands. The whole transaction is meant, so do nothing else in it. claim_and_flush does both.
+-- Without `durable`, the call does not wait for the disk, and commits behind it need not wait for the disk either (a transaction
+-- holds the app's lock until it has been flushed). Then do not act upon its result before `flush` has confirmed the claim. This
+-- applies to the whole transaction, so do nothing else in it. claim_and_flush does both.
 --
--- Repeatable, except that each call claims anew. It is longer than others, for its parts share what it keeps count of: functions,
+-- Repeatable, except that each call claims anew. It is longer than other functions, because its parts share counters: functions,
 -- free slots, what is still open.
 --
 -- Locks: the app's, shared, until the transaction ends (so end it soon); the ended runs, by id; rows with SKIP LOCKED. It waits for

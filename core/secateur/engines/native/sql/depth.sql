@@ -3,10 +3,10 @@
 -- Any number of processes may call both. For each app, one process at a time does the work (see is_alone), and `every` keeps
 -- the others from repeating what was just done.
 
--- The queued run of each function that can be claimed for longest, and since when: the first that never waited for its time (of a
--- thousand, in the words of runs_unfinished: for `status = 'queued' order by id` the primary key would do as well, past
--- everything that has finished), or the one that has waited for the earliest time. No row if none is queued. Ask for one function
--- at a time, by app and function: a view, so that whoever may read the tables may ask, and the planner writes it out.
+-- The queued run of each function that has been claimable for longest, and since when: the first among a thousand that never waited
+-- for its time, or the one with the earliest time. (It repeats the predicate of runs_unfinished: for `status = 'queued' order by
+-- id` the planner might take the primary key, past everything that has finished.) No row if none is queued. Ask for one function at
+-- a time, by app and function. A view, so that every role that may read the tables may ask, and the planner inlines it.
 create or replace view secateur.oldest_queued as
   select known.app_id, known.function_id, one.started_at, one.claimable_at
     from secateur.functions as known

@@ -1,8 +1,8 @@
 -- Which functions of an app may have something to claim: a list of hints, which saves work and decides nothing. A claim that may
 -- take from more functions than its batch needs looks only into those on the list.
 --
--- Who writes it. Whoever queues or schedules runs notes their function in the same transaction (note_due), and writes nothing
--- where it sees the function noted. There is no key and no row to lock: two who note the same function at once write an entry each.
+-- Who writes it. A transaction that queues or schedules runs also notes their function (note_due), but writes nothing if it sees
+-- the function noted. There is no key and no row to lock: two transactions that note the same function at once write an entry each.
 -- Only a search takes functions off the list. About once a second, one of the claims compares the list with the queue (search_due).
 -- It asks every function, at its floors, a thousand of them in one claim, and takes a twentieth of the time at most.
 --
@@ -12,10 +12,10 @@
 --   +0.5 s a run is queued by somebody who sees the mark: `mail` is noted a second time.
 --   +1.0 s the next search takes the marked entry off. The second one stays, so claims still look into `mail`.
 --
--- Why nothing is lost. A function that has nothing is first marked. It is still looked into, but whoever queues something now
--- notes it anew. The next search, about a second later, takes it off. So only one kind of run can be overlooked: its
--- transaction saw the unmarked entry, and stayed open for longer than that second or had an older snapshot (REPEATABLE
--- READ). The first search after its commit finds it, for a search does not trust the list.
+-- Why nothing is lost. A function that has nothing is first marked. Claims still look into it, but a transaction that queues
+-- something now notes it again. The next search, about a second later, takes it off. So only one kind of run can be overlooked: its
+-- transaction saw the unmarked entry, and stayed open for longer than that second or had an older snapshot (REPEATABLE READ). The
+-- first search after its commit finds it, for a search does not trust the list.
 --
 -- Why it stays quick while a transaction keeps old versions alive, so that no vacuum helps. Nothing is written while a
 -- function has something, however many runs come and go. When more entries have died than live, the search writes the
@@ -252,8 +252,8 @@ begin
 end
 $$;
 
--- Writes the list anew, under the next epoch and so in another order. Who noted a function under the old one at this very
--- moment is overlooked until the next search. Part of a search.
+-- Rewrites the list under the next epoch, and so in another order. If a transaction notes a function under the old epoch at this
+-- very moment, the note is overlooked until the next search. Part of a search.
 create or replace function secateur.renew_list(app_id text, old bigint)
   returns void
   language plpgsql

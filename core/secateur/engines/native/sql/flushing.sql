@@ -29,12 +29,12 @@ begin
 end
 $$;
 
--- Waits until everything that was committed before is on disk, and on the replicas that commits wait for; where the session
--- leaves that to later, it does not. Returns the run's status if that claim's token stands in it (`completed`, if the claim has
+-- Waits until everything that was committed before is on disk, and on the replicas that commits wait for (unless the session does
+-- not wait for commits either). Returns the run's status if that claim's token stands in it (`completed`, if the claim has
 -- completed it), and null if it does not: a crash of the server has undone the claim, or it is no longer the caller's.
 --
--- It writes a message that nobody reads, because only a transaction that has written something is flushed when it ends. What it returns
--- was read on the server that flushes: if that had crashed in between, the row would not show the claim.
+-- It writes a message that nobody reads, because only a transaction that has written something is flushed when it ends. It reads
+-- its result on the server that flushes: if that server had crashed in between, the row would not show the claim.
 create or replace function secateur.flush(app_id text, run_id uuid, claim_token uuid)
   returns text
   language plpgsql

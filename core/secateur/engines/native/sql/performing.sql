@@ -17,13 +17,12 @@ begin
 end
 $$;
 
--- Whether the next step of a run may begin. Once this has returned true, the step has begun. False means stop: the run is
--- cancelled (this call records it), or the claim is no longer yours. The latter also if an active cancellation may match the run
--- and takes too long to evaluate: then this call puts the run back into the queue.
--- Unless it is to be `durable`, the call does not wait until it is flushed to disk, and a commit does not wait for that behind it.
--- If the server crashes then, it may forget which step it was, but neither the claim nor a request to stop. The whole transaction is
--- meant, so do nothing else in it.
--- Locks: the app's, shared, so that no commit comes between the question and the answer; then the run's row.
+-- Whether the next step of a run may begin. Once this has returned true, the step has begun. False means stop: the run is cancelled
+-- (this call records it), or the claim is no longer yours. The latter also if an active cancellation may match the run and takes
+-- too long to evaluate: then this call puts the run back into the queue. Without `durable`, the call does not wait for the disk,
+-- and commits behind it need not wait for the disk either. If the server then crashes, it may forget which step it was, but neither
+-- the claim nor a request to stop. This applies to the whole transaction, so do nothing else in it. Locks: the app's, shared, so
+-- that no commit comes between the question and the answer; then the run's row.
 create or replace function secateur.begin_step(
   app_id text, run_id uuid, claim_token uuid, step text, durable boolean default true
 )

@@ -1,9 +1,9 @@
--- Which runs cancellations reach, and the pairs of both for which there was no time to find out.
+-- Decides which runs cancellations reach, and remembers the pairs for which there was no time to decide.
 
--- Sorts runs by what can be told without evaluating a condition: `sure_ids` are reached, by the oldest such of `rules` (its place
--- is in `sure_nth`); of `ids` the conditions have yet to be asked, and `asking` tells which: bit n - 1 is for the n-th of
--- `rules`. A run that no rule can reach is in neither. The other arrays say what conditions read of the runs in `ids`; all are
--- null where there are none. Part of reached.
+-- Sorts runs without evaluating a condition. `sure_ids` are certainly reached; `sure_nth` has the place of the oldest rule in
+-- `rules` that reaches each. For `ids`, conditions must still be evaluated; `asking` says which: bit n - 1 is for the n-th of
+-- `rules`. A run that no rule can reach is in neither. The other arrays hold what conditions read of the runs in `ids`; all arrays
+-- are null if they would be empty. Part of reached.
 create or replace function secateur.sift(
   app_id text, rules secateur.cancellations[], run_ids uuid[], quickly boolean,
   out sure_ids uuid[], out sure_nth integer[], out ids uuid[], out asking bigint[],
@@ -56,9 +56,8 @@ begin
 end
 $$;
 
--- What the conditions of `rules` say, or have said before, of runs that sift has left over. A row for each run and rule, but for
--- some whose verdict is false. It is null where the condition could not be evaluated, and where the pair is `undecided`. Part of
--- reached.
+-- The new or stored verdicts of `rules` on the runs that sift has left over: a row for each run and rule, except for some whose
+-- verdict is false. The verdict is null if the condition could not be evaluated, or if the pair is `undecided`. Part of reached.
 create or replace function secateur.ask_conditions(
   app_id text, rules secateur.cancellations[], ids uuid[], asking bigint[],
   function_ids text[], events jsonb[], started_at timestamptz[], priorities integer[], budget interval
@@ -126,17 +125,18 @@ begin
 end
 $$;
 
--- Which of the app's runs its cancellations reach: for each reached run the oldest of them; for a run that none reaches, but that
--- may be reached by some as far as the budget let them be evaluated, a row that names the oldest of these in `undecided_by`; for a
--- run that some could not be evaluated on, a row without a cancellation. `rules` come oldest first. Scope and window are decided
--- here, not by the stored condition; status is the caller's business, and what is read here of a run never changes.
+-- Which of the app's runs its cancellations reach. A reached run has a row with the oldest cancellation that reaches it. If none
+-- reaches a run, but the budget left some undecided, a row names the oldest of these in `undecided_by`. If only errors occurred on
+-- a run, its row has no cancellation. `rules` come oldest first. Scope and window are decided here, not by the stored condition;
+-- status is the caller's business, and what is read here of a run never changes.
 --
--- A run that contains what suffices for a condition is reached without evaluating it. `quickly` leaves those rows out that
--- only tell of errors. Then a condition is evaluated only on runs that fulfil what it requires, if that is known: a claim
--- that nothing matches mostly evaluates none.
+-- If an event contains what suffices for a condition, the run is reached without evaluating it. `quickly` leaves out rows that only
+-- report errors. Then a condition is evaluated only on runs that meet its requirement, if that is known; so a claim that nothing
+-- matches mostly evaluates no condition.
 --
--- A condition is evaluated on runs of its scope alone, and each has a part of the budget, however long the others take: so no
--- function's runs are held up by another's cancellation. A condition that was too slow on a run before is not evaluated on it again.
+-- A condition is evaluated only on runs of its scope, and each has its own part of the budget, however long the others take. So a
+-- cancellation of one function cannot hold up another's runs. A condition that was too slow on a run before is not evaluated on it
+-- again.
 create or replace function secateur.reached(
   app_id text, rules secateur.cancellations[], run_ids uuid[], quickly boolean default false, budget interval default null
 )
@@ -217,10 +217,10 @@ begin
 end
 $$;
 
--- Decides some of the runs that an active cancellation is undecided about, by evaluating its condition with more time: all of them in
--- two seconds at first, each by itself in five if that was too little, and then again, ever more seldom. What matches is cancelled by the sweep; what does
--- not can be claimed again. Returns how many it decided. Anybody may call this, as often as they like: sweepers do. Holds no lock
--- that a claim, commit or stop waits for. Raises SC404.
+-- Decides some of the runs that an active cancellation is undecided about, by evaluating its condition with more time: first all of
+-- them within two seconds, then each by itself within five, and then again, less and less often. The sweep cancels those that
+-- match; the others can be claimed again. Returns how many it decided. Anybody may call this, as often as they like: sweepers do.
+-- Holds no lock that a claim, commit or stop waits for. Raises SC404.
 create or replace function secateur.decide_slowly(app_id text, id uuid, batch integer default 200)
   returns integer
   language plpgsql

@@ -1,9 +1,9 @@
 -- Putting back the runs of an undone cancellation, in the background, and telling which were not.
 
--- Finds which of the app's runs another of its cancellations matches as well, active or complete, and gives each the oldest
--- one. It looks only at cancellations whose scope and window meet the runs, a few dozen at a time, so that a long history
--- costs little. A run that none matches, as far as the budget let them be evaluated, comes with the oldest that may,
--- in `undecided_by`. Part of a restore, under the app's shared lock.
+-- Finds which of the app's runs another of its cancellations matches as well, active or complete, and gives each the oldest one. It
+-- looks only at cancellations whose scope and window meet the runs, a few dozen at a time, so that a long history costs little. If
+-- none matches a run, but the budget left some undecided, `undecided_by` has the oldest of these. Part of a restore, under the
+-- app's shared lock.
 create or replace function secateur.other_owners(app_id text, run_ids uuid[], budget interval)
   returns table (run_id uuid, cancellation_id uuid, undecided_by uuid)
   language plpgsql
@@ -61,8 +61,8 @@ begin
 end
 $$;
 
--- The next runs of an undone retry behind a place that may still become what they were: nobody has claimed them. In id order.
--- Part of a restore.
+-- The next runs of an undone retry after a place that can still become what they were, because nobody has claimed them. In id
+-- order. Part of a restore.
 create or replace function secateur.retried_after(rule secateur.cancellations, place uuid, batch integer)
   returns uuid[]
   language plpgsql
@@ -81,7 +81,7 @@ begin
 end
 $$;
 
--- The next runs that an undone cancellation has, behind a place, in id order. Part of a restore.
+-- The next runs of an undone cancellation after a place, in id order. Part of a restore.
 --
 -- The query uses the predicate of runs_cancelled, because for one cancellation's runs in id order the planner might choose the
 -- primary key. Cancelled rows are written only by pruning, which spares these, and by whoever takes their keys, which
@@ -111,8 +111,9 @@ end
 $$;
 
 -- The new owners of the first `seen` of the runs: `owners[i]` takes over `taken[i]`, in id order; nobody else matches the others.
--- It sees all of them unless another's condition takes too long on one: then those before it. That one by itself goes to the other
--- if a longer time does not help: it may be restored only if nothing else matches it. Part of a restore.
+-- It sees all of them, unless another cancellation's condition takes too long on one: then it sees those before that run. If more
+-- time does not decide that run, it goes to the other cancellation, because it may be restored only if nothing else matches it.
+-- Part of a restore.
 create or replace function secateur.find_owners(
   undone secateur.cancellations, run_ids uuid[], out seen integer, out taken uuid[], out owners uuid[]
 )
@@ -145,8 +146,8 @@ begin
 end
 $$;
 
--- Hands runs over to other cancellations: `owners[i]` takes `taken[i]`, in id order. The tallies follow, and what was pruned has
--- something to prune again. Part of a restore; the caller holds the owners' records.
+-- Hands runs over to other cancellations: `owners[i]` takes `taken[i]`, in id order. The tallies follow, and a cancellation that
+-- had nothing left to prune has something again. Part of a restore; the caller holds the owners' records.
 create or replace function secateur.hand_over(undone secateur.cancellations, taken uuid[], owners uuid[])
   returns void
   language plpgsql

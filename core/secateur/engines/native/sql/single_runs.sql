@@ -1,11 +1,11 @@
 -- Cancelling a single run; undoing.sql takes it back like any other cancellation.
 
--- Cancels a single run: one that waits at once, so that its record is complete; one that runs is asked to stop. If an older
--- active cancellation matches a waiting run, the run is that one's, as ever. Restored by undoing the record.
+-- Cancels a single run. A waiting run is cancelled at once, so its record is complete; a running run is asked to stop. If an older
+-- active cancellation matches a waiting run, the run belongs to that one, as always. To restore the run, undo the record.
 -- Repeatable under its idempotency key. Raises SC404, SC409 (the run has ended; or the key was used for another request).
 --
--- Locks: the app's, shared, so that the older cancellations stay what they are; then the run. Whoever claims, begins a step of
--- or ends the run holds its row, and reads the requests afterwards: that decides between them and this.
+-- Locks: the app's, shared, so that the older cancellations stay what they are; then the run. A transaction that claims the run,
+-- begins a step of it or ends it holds its row, and reads the requests afterwards: that decides between it and this one.
 create or replace function secateur.cancel_run(
   id uuid, app_id text, run_id uuid, idempotency_key text, reason text, source text, created_by text
 )
@@ -90,8 +90,8 @@ begin
 end
 $$;
 
--- The app of a run, also of one that is pruned, for whoever asks for its cancellation again under the same key; null if nobody
--- knows it.
+-- The app of a run, even of a pruned one, so that its cancellation can be requested again under the same key; null if it is
+-- unknown.
 create or replace function secateur.app_of_run(run_id uuid, idempotency_key text)
   returns text
   language sql

@@ -1,10 +1,11 @@
--- What claims find out before they take anything: what is cancelled, paused or limited, and what has to be done first.
+-- What claims find out before they take anything: what is cancelled, paused or limited, and what must be done first.
 
--- All of that in one statement, which the caller makes after it has got the app's lock. (Its parts would each cost as much as a
--- claim's own work, and mostly there is nothing to be done.) Of up to ten functions, `wanted` are those that are not paused, in
--- random order; `limited` says which have a limit, `floorless` which have more levels than are kept. For more functions, and where all are paused,
--- the three are null. `ended`: leases may have ended; `due`: scheduled runs may have become due; `below`: it is time to look
--- below a floor. `forgotten`: functions were. Raises the floors of what falls due where it took long to look. Part of a claim.
+-- Finds all of that in one statement, which the caller executes after it has the app's lock. (As separate statements, each part
+-- would cost as much as the claim's own work, and mostly there is nothing to do.) For up to ten functions, `wanted` are those that
+-- are not paused, in random order; `limited` says which have a limit, `floorless` which have more levels than are kept. For more
+-- functions, or if all are paused, these three are null. `ended`: leases may have ended; `due`: scheduled runs may have become due;
+-- `below`: it is time to look below a floor. `forgotten`: functions were. Raises the floors of due runs and leases if it took long
+-- to look. Part of a claim.
 create or replace function secateur.survey(
   app_id text, function_ids text[],
   out active secateur.cancellations[], out paused boolean, out forgotten boolean, out ended boolean, out due boolean, out below boolean,
@@ -73,9 +74,9 @@ begin
 end
 $$;
 
--- Where an app has many functions: the first `most` that may have something to claim, by the list (see due.sql), as find_functions
--- says them; and in `seen` all that it looked into. `slow`: there are so many dead entries above the floors of functions that have
--- nothing that their floors should be raised, too. Part of a claim.
+-- For an app with many functions: the first `most` on the list (see due.sql) that may have something to claim, in the form of
+-- find_functions, and in `seen` all that it looked into. `slow`: functions that have nothing have so many dead entries above their
+-- floors that these floors should be raised, too. Part of a claim.
 create or replace function secateur.search_functions(
   app_id text, function_ids text[], most integer, active secateur.cancellations[],
   out functions text[], out limited boolean[], out floorless boolean[], out seen text[], out slow boolean

@@ -1,4 +1,4 @@
-"""What came of this console's newest cancellation, in a line with the keys that go on from there."""
+"""The line that says what came of this console's newest cancellation, with the keys for the next step."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 _UNFINISHED = (Phase.PENDING, Phase.SWEEPING, Phase.RETRYING, Phase.FAILING, Phase.HOLDING_BACK, Phase.RESTORING)
-"""What is said of several cancellations as long as it is true of one."""
+"""States that are shown for several cancellations while at least one of them is in that state."""
 
 _WORDINGS = ((False, " also those for 2 h"), (False, " also those"), (True, " also those"), (True, ""))
-"""From full to short: whether what was done is told in fewer words, and what the key does with those that arrive."""
+"""Variants from full to short: whether the result is told in fewer words, and what the key does with arriving runs."""
 
 
 @dataclass

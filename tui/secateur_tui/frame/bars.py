@@ -1,4 +1,4 @@
-"""Figures as bars of block characters, which read without colour."""
+"""Figures as bars of block characters, readable without colour."""
 
 from __future__ import annotations
 

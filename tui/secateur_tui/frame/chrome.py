@@ -19,7 +19,7 @@ from secateur_tui.session import Feed, Session
 from secateur_tui.themes import toned
 
 _ALWAYS = frozenset({"console.help", "console.palette"})
-"""These are in the footer, however narrow it is."""
+"""The footer always shows these, however narrow it is."""
 
 
 class Header(Widget):
@@ -40,7 +40,7 @@ class Header(Widget):
         self.refresh()
 
     def _tick(self) -> None:
-        """Between answers, only the age of stale figures changes."""
+        """Between answers of the database, only the age of stale figures changes."""
         if self.feed.problem is not None or self.feed.is_stale:
             self.refresh()
 
@@ -57,7 +57,7 @@ class Header(Widget):
         return (left + Content(" " * gap) + right).truncate(width)
 
     def _left(self, room: int) -> Content:
-        """Where this is; if space is short, the context is dropped last, because it must not be mistaken."""
+        """Where this is. If space is short, the context is dropped last, because mistaking it would be worst."""
         session = self._session
         context = one_line(session.context) if session.context else ""
         parts = {

@@ -1,4 +1,4 @@
-"""How deep one queue was until now, as a plot that keeps itself up to date."""
+"""A plot of one queue's depth until now that keeps itself up to date."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from secateur_tui.terminal import has_braille
 from secateur_tui.themes import toned
 
 _REST_SECONDS = 0.3
-"""The cursor rests before its row is looked up."""
+"""How long the cursor rests before its row is looked up."""
 _EVERY_SECONDS = {"15m": 5.0, "2h": 10.0, "48h": 60.0}
-"""From one look to the next: the plot hardly moves sooner."""
+"""Seconds between two queries: the plot hardly moves sooner."""
 _AROUND_FROM_HEIGHT = 30
-"""Lines of the window from which there is room for it."""
+"""A window with at least this many lines has room for the plot."""
 _RATES_FROM_HEIGHT = 9
-"""Lines from which what comes in and goes out has plots of its own."""
+"""With at least this many lines, arrivals and departures have their own plots."""
 
 
 class DepthPlot(Static):
@@ -50,9 +50,9 @@ class DepthPlot(Static):
         self._tone = "chart-main"
         self._instead = ""
         self._problem = ""
-        """Why the newest look told nothing."""
+        """Why the newest query brought nothing."""
         self._looks = False
-        """Somebody looks at it: it asks the database now and then."""
+        """Whether somebody looks at it: then it queries the database from time to time."""
         self.series: Series | None = None
 
     @property
@@ -69,7 +69,8 @@ class DepthPlot(Static):
         tone: str = "chart-main",
         instead: str = "",
     ) -> None:
-        """Show this scope from now on; `instead` is told where there is none. It asks the database now and then."""
+        """Show this scope from now on, and query the database from time to time; `instead` is shown if there is no
+        plot."""
         asked = scope, range_name
         others = asked != (self._scope, self._range)
         shown = (*asked, signs, tone, instead)
@@ -140,7 +141,7 @@ class DepthPlot(Static):
 
 
 class DepthAround(Vertical):
-    """What the queue of a run or a cancellation was like around it, where the window is high enough for that."""
+    """A run's or a cancellation's queue around its time, if the window is high enough for it."""
 
     def __init__(self, session: Session, *, id: str | None = None) -> None:
         super().__init__(id=id)

@@ -26,7 +26,7 @@ def look_up(event: Any, path: Path) -> Any:
 
 
 def field_column(path: Path, rank: int, events: Iterable[Any]) -> Column:
-    """Figures are aligned at the right, if all that the events have there are some."""
+    """Numbers are aligned at the right, if all of the events' values there are numbers."""
     name = ".".join(path)
     found = [value for event in events if (value := look_up(event, path)) is not MISSING]
     right = bool(found) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
@@ -43,7 +43,7 @@ def field_cell(event: Any, path: Path, *, missing: Cell) -> Cell:
 
 
 def plain_fields(events: Iterable[Any], most: int) -> Sequence[Path]:
-    """The plain fields that most of the events have in their data, in the order in which these have them."""
+    """The plain fields that most of the events have in their data, in the events' own order."""
     had: Counter[Path] = Counter()
     for event in events:
         data = event.get("data") if isinstance(event, dict) else None

@@ -17,7 +17,7 @@ def best(wanted: str, items: Iterable[Item], text: Callable[[Item], str]) -> lis
     """The items whose text has every word of `wanted`, best first, each with the places of the letters found.
 
     A word is found as a whole, or as letters in the same order. Case does not matter. Equally good items keep their
-    order, so that nothing wanted is everything as it stands.
+    order, so an empty `wanted` returns all items unchanged.
     """
     words = wanted.lower().split()
     found: list[tuple[float, Item, Sequence[int]]] = []

@@ -24,7 +24,7 @@ _KEYS_WIDTH = 15
 _COLUMN_WIDTH, _MOST_COLUMNS, _GAP = 54, 3, 3
 """Cells that a column needs, how many columns are still read as such, and the cells between two of them."""
 _ORDER = ("here", *PLACES)
-"""Where somebody is comes first."""
+"""The current place comes first."""
 
 _FLOW = "Find the flood in Queues, say which runs in Filter, check in Review, watch in History."
 _LANGUAGE = """\
@@ -36,7 +36,7 @@ size(event.data.items) > 10 || run.priority < 0"""
 
 
 class HelpScreen(Dialog[None]):
-    """Begins with the place that one comes from, `here`; a search leaves the keys that tell of a text."""
+    """Begins with the place that the user comes from, `here`; a search leaves only the keys whose text matches."""
 
     place = "help"
     BINDINGS = bindings_of("help")
@@ -75,7 +75,7 @@ class HelpScreen(Dialog[None]):
         self.query_one("#help-text").focus()
 
     def action_close(self) -> None:
-        """A search ends first."""
+        """If there is a search, it ends first."""
         if not self._find.display:
             self.dismiss()
             return
@@ -110,7 +110,7 @@ class HelpScreen(Dialog[None]):
         return flow + toned(("\nThis console is read-only: it cannot change anything.", "good"))
 
     def _place(self, place: str, wanted: str, width: int) -> Iterator[Content]:
-        """The place's title and, of its keys, those that tell of what is wanted."""
+        """The place's title and those of its keys whose text matches `wanted`."""
         title = PLACES[place]
         yield toned((title + (" — you are here" if place == self._here else ""), "title"))
         told = [(" ".join(shown_keys(each)), each) for each in actions_of(place, read_only=self.session.read_only)]
@@ -121,7 +121,7 @@ class HelpScreen(Dialog[None]):
 
 
 def _in_columns(parts: Sequence[Sequence[Content]], count: int, width: int) -> Content:
-    """The parts in so many columns: each goes under the shortest one, so that the first of them are at the top."""
+    """The parts in this many columns: each part goes under the shortest column, so the first ones are at the top."""
     columns: list[list[Content]] = [[] for _ in range(count)]
     for part in parts:
         shortest = min(columns, key=len)
@@ -157,7 +157,7 @@ class _Wrapped(Static):
 
 
 def _key_lines(keys: str, told: str, room: int, width: int) -> Iterator[Content]:
-    """What a key does, beside it, with so much room for the keys; also what does not fit on one line."""
+    """The lines for one action: its keys in `room` cells, beside them what they do, on several lines if necessary."""
     for line in textwrap.wrap(told, max(1, width - room - 2)):
         yield toned((f"  {keys:<{room}}", "key"), (line, "plain"))
         keys = ""

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from secateur.looking.hot_values import HotField, HotValue
 
 VALUES = 3
-"""Of one field, where there are several fields."""
+"""How many values of one field are shown, if there are several fields."""
 
 _SHARE = 7
-"""Cells of a share such as `>99.9 %`."""
+"""Cells for a share such as `>99.9 %`."""
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _TICK = "┃"
 _LEAST_BAR = 6
@@ -42,7 +42,7 @@ class Pick:
 
     condition: str
     unless: str | None
-    """The opposite condition; None of a suggested filter."""
+    """The opposite condition; None for a suggested filter."""
     share: float
     other: float | None
     """The share that it is compared with."""
@@ -51,9 +51,9 @@ class Pick:
     path: str = ""
     label: str = ""
     figures: str = ""
-    """What more is known of a suggested filter."""
+    """Further figures of a suggested filter."""
     also: str = ""
-    """What else it hits."""
+    """What else the filter hits."""
 
     @property
     def key(self) -> Hashable:
@@ -62,17 +62,17 @@ class Pick:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """An answer as it is shown: of what arrives against what is usual, or of what matches against what does not."""
+    """An answer as it is shown: arrivals against what is usual, or matches against other runs."""
 
     about: str
     """What is compared with what."""
     titles: tuple[str, str]
-    """Of the two shares; the second is empty where there is only one."""
+    """The titles of the two shares; the second is empty if there is only one."""
     picks: tuple[Pick, ...]
     nothing: str
     """What it means that there are no rows."""
     brief: str = ""
-    """What is compared with what, where there is less room; as `about` where it cannot be told in fewer words."""
+    """The same as `about` in fewer words, if that is possible."""
 
     @classmethod
     def of_arrivals(cls, found: Suggestions, scope: Scope | Functions) -> View:
@@ -140,7 +140,7 @@ def rows(view: View, width: int) -> list[TableRow]:
 @dataclass(frozen=True, slots=True)
 class _Layout:
     whole: int
-    """Cells left of the shares: a filter's, or those of field, value and bar together."""
+    """Cells to the left of the shares: those of a filter, or of field, value and bar together."""
     field: int
     value: int
     bar: int
@@ -178,12 +178,12 @@ class _Layout:
 
 
 def _percent(share: float | None) -> str:
-    """As wide as every other."""
+    """The percentage, always of the same width."""
     return ("" if share is None else percent(share).replace("> ", ">").replace("< ", "<")).rjust(_SHARE)
 
 
 def bar(share: float, other: float | None, width: int) -> str:
-    """The share as a bar; a tick where the other is."""
+    """The share as a bar, with a tick at the other share."""
     eighths = max(1 if share > 0 else 0, round(min(1.0, share) * width * 8))
     filled = ("█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")).ljust(width)
     if other is None:
@@ -193,13 +193,13 @@ def bar(share: float, other: float | None, width: int) -> str:
 
 
 def _fitting(condition: str, width: int) -> str:
-    """Without what all fields begin with where there is no room: how it goes on tells one filter from another."""
+    """If there is no room, without the beginning that all fields share: the rest distinguishes the filters."""
     line = one_line(condition)
     return line if cells(line) <= width else line.replace("event.data.", "…")
 
 
 def _short(path: str) -> str:
-    """The field without what all fields begin with."""
+    """The field without the beginning that all fields share."""
     for start in ("event.data.", "event."):
         if path.startswith(start):
             return one_line(path.removeprefix(start))

@@ -13,7 +13,7 @@ from secateur_tui.keymap import bindings_of
 
 
 class How(Enum):
-    """What becomes of a condition that was picked."""
+    """What to do with a picked condition."""
 
     TAKE = auto()
     """It replaces the expression."""
@@ -22,7 +22,7 @@ class How(Enum):
 
 
 class HotTable(LineTable):
-    """Shows one view; `Picked` says what somebody wants of a row."""
+    """Shows one view; `Picked` says what the user wants with a row."""
 
     BINDINGS = bindings_of("hot")
 

@@ -1,4 +1,4 @@
-"""A table that draws only the rows on the screen, and repaints only those that changed: it may have any number."""
+"""A table that draws only the rows on the screen and repaints only changed ones, so it may have any number of rows."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class LineTable(ScrollView, can_focus=True):
         self._keys: Sequence[Hashable] = ()
         self._line_of_row: Callable[[int], Content] = _no_line
         self._drawn: dict[int, Content] = {}
-        """The lines of the rows on the screen, as they were drawn last, by their index."""
+        """The lines on the screen as they were last drawn, by the index of their rows."""
         self._cursor = 0
 
     gutter_width = _GUTTER
@@ -111,13 +111,13 @@ class LineTable(ScrollView, can_focus=True):
             if footing_changed:
                 self.refresh_line(self.size.height - 1 + self.scroll_offset.y)
         if self._cursor != selected_index or len(keys) != count:
-            # A key must never act on a row that nobody sees.
+            # A key must never act on a row that is out of sight.
             self.call_after_refresh(self._reveal)
         if self.cursor_key != selected:
             self.post_message(self.Moved(self, self.cursor_key))
 
     def _line(self, index: int) -> Content:
-        """The line of a row that is drawn now, made once for all that draws it."""
+        """The line of a visible row, made only once however often it is drawn."""
         line = self._drawn.get(index)
         if line is None:
             line = self._drawn[index] = self._line_of_row(index)
@@ -152,7 +152,7 @@ class LineTable(ScrollView, can_focus=True):
         return index + 1
 
     def _index_of(self, key: Hashable | None) -> int | None:
-        """Where the row of that key is: mostly where the cursor was."""
+        """The index of the row with that key: mostly where the cursor was."""
         if self._cursor < len(self._keys) and self._keys[self._cursor] == key:
             return self._cursor
         return next((index for index, each in enumerate(self._keys) if each == key), None)

@@ -1,4 +1,4 @@
-"""What the palette offers: the actions of the place one is in, the functions, the other contexts, the themes."""
+"""What the palette offers: the actions of the current place, the functions, the other contexts, the themes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def commands(app: App[None], screen: Screen[object], *, read_only: bool) -> Iterator[Entry]:
-    """The actions that would now do something."""
+    """The actions that would do something now."""
     active = {binding.binding.id for binding in screen.active_bindings.values() if binding.enabled}
     place = screen.place if isinstance(screen, PlaceScreen) else ""
     for action in [*actions_of(place, read_only=read_only), *actions_of("console")]:
@@ -47,7 +47,7 @@ def proposals(
     found: Sequence[ProposedCancellation],
     review: Callable[[CancellationRequest, None, ProposedCancellation], None],
 ) -> Iterator[Entry]:
-    """Those that wait for a decision: a review of each."""
+    """A review of each proposal that waits for a decision."""
     for each in found:
         with suppress(RequestError):  # of another program
             request = Proposals.request_of(each)
@@ -65,7 +65,7 @@ def contexts(known: Mapping[str, str], current: str | None, switch_to: Callable[
 def expressions(
     kept: Iterable[Kept], scopes: Sequence[Scope], open_filter: Callable[[Kept], object]
 ) -> Iterator[Entry]:
-    """Saved filters, and those used before: of these scopes first, the newest first."""
+    """Saved filters and filters used before: those of these scopes first, newest first."""
     for each in sorted(kept, key=lambda each: (not each.name, each.scope not in scopes)):
         name = f"{each.name}: {each.if_}" if each.name else each.if_
         where = str(each.scope)

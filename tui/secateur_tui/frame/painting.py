@@ -1,8 +1,7 @@
-"""What reaches the terminal: only the cells that changed, whatever was drawn again.
+"""Writes only the changed cells to the terminal, whatever was drawn again.
 
-Textual writes whole widgets, and the whole screen after each layout. Over a slow link that is the lag of a console.
-So the app hands each update to a `Canvas`, which knows what the terminal shows and writes the difference, as curses
-does.
+Textual writes whole widgets, and the whole screen after each layout. Over a slow link, that makes a console lag. So the
+app hands each update to a `Canvas`, which knows what the terminal shows and writes the difference, as curses does.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 
 _CHEAP_GAP = 4
-"""So many cells are as soon written again as jumped over."""
+"""Up to this many unchanged cells are written again, because jumping over them is no shorter."""
 _ATTRIBUTES = {
     "bold": "1",
     "dim": "2",
@@ -34,12 +33,12 @@ _ATTRIBUTES = {
     "underline2": "21",
     "overline": "53",
 }
-"""Rich's names of attributes that are seen, and their parameters of SGR."""
+"""Rich's names of visible attributes, and their SGR parameters."""
 _NOT_ON_BLANKS = ("1", "2", "3")
-"""Attributes that a blank does not show."""
+"""Attributes that do not show on a blank."""
 
 _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)))
-"""They take no cell, and must not reach the terminal."""
+"""Characters that take no cell and must not reach the terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +61,16 @@ class Canvas:
     """What the terminal shows."""
 
     _lines: dict[int, dict[int, Cell]] = field(default_factory=dict)
-    """By line and column; a cell that is not known is not there."""
+    """The cells by line and column; unknown cells are missing."""
     _region: Region | None = None
-    """What the newest whole screen covered."""
+    """The region that the newest whole screen covered."""
 
     def forget(self) -> None:
-        """The terminal may show something else by now: it has another size, or another program wrote to it."""
+        """Forget all cells: the terminal was resized, or another program wrote to it."""
         self._lines.clear()
 
     def paint(self, update: CompositorUpdate, console: Console) -> str:
-        """What to write to the terminal for this update: nothing where it shows all of that already."""
+        """What to write to the terminal for this update; empty if the terminal already shows it."""
         if isinstance(update, LayoutUpdate) and update.region != self._region:
             # What was painted between the terminal's change of size and ours went elsewhere: a terminal moves what is
             # written below its last line into that line.
@@ -87,7 +86,8 @@ class Canvas:
             changed = [x for x, cell in fresh.items() if known.get(x) != cell]
             if not changed:
                 continue
-            # Terminals disagree about what is not one cell wide, so such a line is written from end to end.
+            # Terminals disagree about the width of some characters, so a line with one that is not one cell wide is
+            # written whole.
             uneven = _is_uneven(known)
             known.update(fresh)
             if uneven or _is_uneven(known):
@@ -203,7 +203,8 @@ def _codes(color: Color | None, system: ColorSystem, *, foreground: bool) -> str
 
 @lru_cache(4096)
 def _on_blank(look: Look) -> Look:
-    """What of the look a blank shows; its colour, too, where that is drawn or reversed."""
+    """The part of the look that shows on a blank; includes the colour if something is drawn with it, or if it is
+    reversed."""
     seen = tuple(code for code in look.attributes if code not in _NOT_ON_BLANKS)
     return replace(look, attributes=seen, colour=look.colour if seen else "")
 

@@ -1,4 +1,4 @@
-"""The palette: everything that can be done or gone to from here, found by a few letters."""
+"""The palette: finds everything that the user can do or go to from here, by a few letters."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from secateur_tui.session import Session
 from secateur_tui.themes import toned
 
 _KEY_WIDTH = 12
-"""Of the first column: the key of a command, and of anything else what it is."""
+"""Cells of the first column: the key of a command or, for anything else, its kind."""
 _FOUND = "underline"
 _HIGHEST, _FRAME = 24, 4
-"""Lines of the palette at most, and those beside its entries. They stay as many while letters are typed."""
+"""The most lines of the palette, and the lines besides its entries. The number does not change while letters are
+typed."""
 _MOST = 500
-"""Entries shown at once; whoever wants another types one more letter."""
+"""How many entries are shown at once; to find another, type one more letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +38,13 @@ class Entry:
     kind: str
     """What it is, in a word: command, function, context, theme, expression."""
     name: str
-    """What is searched and shown."""
+    """The text that is searched and shown."""
     about: str
     """What choosing it does."""
     choose: Callable[[], object]
-    """What comes of it is awaited, if it can be."""
+    """The action; if its result is awaitable, it is awaited."""
     key: str = ""
-    """The key that does the same, as people write it; it is shown in the place of the kind."""
+    """The key that does the same, as people write it; shown in place of the kind."""
 
 
 class PaletteScreen(Dialog[Entry | None]):
@@ -53,7 +54,7 @@ class PaletteScreen(Dialog[Entry | None]):
     BINDINGS = bindings_of("palette", priority=True)
 
     def __init__(self, session: Session, entries: Sequence[Entry], title: str, wanted: str) -> None:
-        """`wanted` is what a few letters are typed of."""
+        """`wanted` names what the user looks for, in the plural."""
         super().__init__(session)
         self._entries, self._title, self._wanted = entries, title, wanted
         self._offered: list[Entry] = []
@@ -116,7 +117,7 @@ class PaletteScreen(Dialog[Entry | None]):
 
 
 def _names_widths(entries: Sequence[Entry], room: int) -> Mapping[str, int]:
-    """How wide the names of each kind are: as the longest of those that leave half of the room."""
+    """How wide the names of each kind are: as wide as the longest name that leaves half of the room."""
     widths: dict[str, int] = {}
     for entry in entries:
         width = cells(one_line(entry.name))
@@ -126,7 +127,7 @@ def _names_widths(entries: Sequence[Entry], room: int) -> Mapping[str, int]:
 
 
 def _line(entry: Entry, places: Sequence[int], room: int, names: int) -> Content:
-    """`p           pause  Pause the function or app of the row`, with the letters that were found marked."""
+    """`p           pause  Pause the function or app of the row`, with the found letters marked."""
     name = one_line(entry.name)
     shown = toned((name, "strong"))
     if len(name) == len(entry.name):

@@ -22,12 +22,12 @@ from secateur_tui.keymap import bindings_of
 from secateur_tui.themes import TONES, toned
 
 Steps: TypeAlias = tuple[str | int, ...]
-"""Keys and indexes below the payload."""
+"""The keys and indexes that lead to a value from the payload."""
 
 OPEN_LINES = 60
 """A payload is opened level by level until it has this many lines."""
 MOST_MEMBERS = 500
-"""The most members of one object or list that are listed; a row says how many more there are."""
+"""At most this many members of one object or list are listed; a row says how many more there are."""
 _LONGEST_TEXT = 2_000
 """How many characters of a value are read for its line."""
 _INDENT = 2
@@ -36,12 +36,12 @@ _NONE = object()
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One row: a member, or how many more its parent has."""
+    """One row: a member, or the number of further members of its parent."""
 
     path: Steps
     value: Any
     more: int = 0
-    """How many members are not listed; then there is no value."""
+    """The number of members that are not listed; such a row has no value."""
 
     @property
     def key(self) -> tuple[Steps, bool]:
@@ -58,7 +58,7 @@ class PayloadTree(LineTable):
 
     @dataclass
     class Picked(Message):
-        """Somebody wants only the runs that have this value here, or only the others."""
+        """The user wants only the runs that have this value here, or only the others."""
 
         path: Steps
         value: Any
@@ -73,7 +73,7 @@ class PayloadTree(LineTable):
         self._copied: tuple[Steps, bool] | None = None
 
     def show(self, payload: Any, lit: Collection[Sequence[str | int]] = ()) -> None:
-        """Show a payload. What was opened or folded by hand stays so while it is the same payload."""
+        """Show a payload. Rows that were opened or folded by hand stay so while it is the same payload."""
         if payload is not self._payload:
             self._payload, self._open = payload, opened_at_first(payload)
         self._lit = frozenset(tuple(each) for each in lit)

@@ -51,7 +51,7 @@ class PlaceScreen(Screen[None]):
 
     @dataclass
     class BackWanted(Message):
-        """Somebody wants to go back to where this place was opened from."""
+        """The user wants to go back to where this place was opened from."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -81,14 +81,14 @@ class PlaceScreen(Screen[None]):
                 self.notify(why, markup=False)
 
     def why_not(self, action: Action) -> str:
-        """Why the action cannot be done now, a sentence; empty where nobody would expect it to do something."""
+        """Why the action cannot be done now, as a sentence; empty if nobody would expect it to do something."""
         return ""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return allowed(self.place, action, read_only=self.session.read_only)
 
     def is_pointless(self, action: Action) -> bool:
-        """Whether the action would now only say why it does nothing; the footer then omits it."""
+        """Whether the action would now only say why it does nothing. If so, the footer omits it."""
         return False
 
     def describe(self, action: Action) -> str:
@@ -97,7 +97,7 @@ class PlaceScreen(Screen[None]):
 
 
 def _say_why_not(screen: Screen[Any], session: Session, place: str, event: events.Key) -> bool:
-    """A key that would write does nothing in a read-only console, and says so; it has come past all that takes keys."""
+    """In a read-only console, a key that would write says why it does nothing. No other widget has taken the key."""
     if not session.read_only:
         return False
     for action in (*actions_of(place), *actions_of("console")):
@@ -109,7 +109,7 @@ def _say_why_not(screen: Screen[Any], session: Session, place: str, event: event
 
 
 def key_of(screen: Screen[Any], action_id: str) -> str:
-    """The key that reaches the action from the present focus, as people write it: a text field takes its letters."""
+    """The key that reaches the action from the current focus, as people write it. A text field takes letters itself."""
     keys = next(action.keys for action in actions_of(action_id.partition(".")[0]) if action.id == action_id)
     typing = isinstance(screen.focused, Input | TextArea)
     return display(next((key for key in keys if not (typing and len(key) == 1)), keys[0]))

@@ -1,4 +1,4 @@
-"""The history of one queue as plots: the depth, what came in and what went out, over one axis of time."""
+"""The history of one queue as plots: depth, arrivals and departures over one time axis."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from secateur_tui.frame.plotting import TimeColumns, compact, mean, nice_top
 from secateur_tui.themes import PLOT_SHADES, shaded, toned
 
 AXIS_WIDTH = 6
-"""Cells at the left: a figure and the axis."""
+"""Cells at the left, for a figure and the axis."""
 
 SIGNS = {"commit": "✂", "stop": "■", "undo": "↺", "restore": "↺", "pause": "‖", "resume": "▸"}
-"""Of what was done, under the plots; anything else is a dot."""
+"""Marks of actions, under the plots; any other action is a dot."""
 
 GROWTH = "▲"
 """Where the queue began to grow."""
@@ -28,7 +28,7 @@ _DAY = timedelta(days=1)
 _UNKNOWN = "–"
 
 Sign = tuple[datetime, str]
-"""What else is marked under the plots, and when it was."""
+"""Another mark under the plots, and its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +39,15 @@ class Plots:
     columns: TimeColumns
     zone: tzinfo
     fine: bool = True
-    """In braille: two columns in a cell."""
+    """Whether plots are in braille, with two columns in a cell."""
     cursor: int | None = None
-    """The column that somebody looks at."""
+    """The column of the cursor."""
 
     @classmethod
     def of(
         cls, series: Series, width: int, zone: tzinfo, *, fine: bool = True, looked_at: datetime | None = None
     ) -> Plots:
-        """`looked_at` is in the column of the cursor; there is none where it is not on the plot."""
+        """The cursor is in the column of `looked_at`; there is no cursor if that time is not on the plot."""
         steps = series.steps
         count = max(1, width - AXIS_WIDTH)
         columns = TimeColumns.until(steps.until - steps.length, steps.until - steps.since, count)
@@ -58,7 +58,7 @@ class Plots:
         return self._panel([point.queued for point in self.series.points], height, tone)
 
     def rates(self, height: int, *, named: bool = True) -> tuple[list[Content], list[Content]]:
-        """What came in and what went out each second, on one scale; `named` beside the axis."""
+        """Arrivals and departures per second, on one scale, with `named` beside the axis."""
         entering = self._fold([point.in_per_second for point in self.series.points])
         leaving = self._fold([point.out_per_second for point in self.series.points])
         top = nice_top(max((value for value in (*entering, *leaving) if value is not None), default=0))
@@ -72,7 +72,7 @@ class Plots:
         return toned(("0└".rjust(AXIS_WIDTH), "quiet"), (self.columns.axis(self.zone), "quiet"))
 
     def marks(self, besides: Sequence[Sign] = ()) -> Content:
-        """What was done, when growth began, and the others, under the columns of their times."""
+        """Actions, the beginning of growth, and other marks, under the columns of their times."""
         marked = [(mark.at, SIGNS.get(mark.action, "•")) for mark in self.series.marks]
         if (since := self.series.growing_since) is not None:
             marked.append((since, GROWTH))
@@ -126,7 +126,7 @@ class Plots:
 
 
 def growth_line(series: Series, now: datetime, zone: tzinfo, *, short: bool = False) -> Content:
-    """Since when the queue has been growing; empty where that is not known, or it is not."""
+    """Since when the queue has been growing; empty if it is not growing, or if that is not known."""
     since = series.grows_since
     if since is None:
         return Content("")
@@ -142,7 +142,7 @@ def growth_line(series: Series, now: datetime, zone: tzinfo, *, short: bool = Fa
 
 
 def now_line(series: Series) -> Content:
-    """How deep it is, and what comes in and goes out, as of the last point of which that is known."""
+    """The depth, arrivals and departures at the last point that is known."""
     last = next((point for point in reversed(series.points) if point.queued is not None), None)
     rated = next((point for point in reversed(series.points) if point.in_per_second is not None), None)
     if last is None or rated is None:
@@ -162,7 +162,7 @@ def _figures(queued: float | None, entering: float | None, leaving: float | None
 
 
 def gap_lines(series: Series, zone: tzinfo, width: int) -> list[Content]:
-    """When nothing was noted, and why; in fewer words where these do not fit into `width` cells."""
+    """When nothing was recorded, and why; in fewer words if these do not fit into `width` cells."""
     told = []
     for gap in series.gaps:
         begin, end = in_zone(max(gap.since, series.steps.since), zone), in_zone(gap.until, zone)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from secateur.instants import in_zone
 
 _NICE = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
-"""Figures whose halves are short as well."""
+"""Tops whose halves are short figures as well."""
 _TIME_STEPS = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440))
 _TIME_ROOM = 9
 """Cells that a time on the axis needs, including the blanks around it."""
@@ -40,7 +40,7 @@ class TimeColumns:
     last: int
     """The number of the last column, counted from 1970."""
     seconds: float
-    """Of one column."""
+    """The time span of one column."""
     count: int
 
     @classmethod
@@ -50,7 +50,8 @@ class TimeColumns:
         return cls(int(now.timestamp() // seconds), seconds, count)
 
     def halved(self) -> TimeColumns:
-        """Twice as many in the same time. They move by a whole one still, so a plot is not painted twice as often."""
+        """Twice as many columns in the same time. They still move by a whole old column, so a plot is not painted twice
+        as often."""
         return TimeColumns(2 * self.last + 1, self.seconds / 2, 2 * self.count)
 
     def of(self, moment: datetime) -> int | None:

@@ -1,4 +1,4 @@
-"""A question that only its own keys answer with yes."""
+"""A question that only its own keys can answer with yes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from secateur_tui.session import Session
 from secateur_tui.themes import toned
 
 SETTLE_SECONDS = 0.3
-"""How long a question stays before it takes yes for an answer."""
+"""How long a question must be visible before it accepts a yes."""
 _NO_KEYS = ("escape", "n")
 
 
@@ -28,7 +28,7 @@ class Choice(Enum):
     NO = auto()
     YES = auto()
     OTHER = auto()
-    """Yes, with the alternative that was offered."""
+    """The answer that accepts the offered alternative."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class QuestionScreen(Dialog[Choice]):
         self.call_after_refresh(self._settle)
 
     def _answers(self) -> Content:
-        """The keys once more, where the question is read."""
+        """The keys again, next to the question."""
         possible = [each for each in actions_of(self.place) if self.check_action(each.method, ())]
         return toned(
             *(
@@ -86,7 +86,7 @@ class QuestionScreen(Dialog[Choice]):
         return action.description
 
     def accepts(self, event: events.Key) -> bool:
-        """What was pressed before anyone can have read the question does not answer it with yes."""
+        """A key pressed before anybody can have read the question does not answer it with yes."""
         return event.time >= self.settles_at or event.key in _NO_KEYS
 
     def _settle(self) -> None:

@@ -13,7 +13,7 @@ _LEAST = 2
 
 
 class Rule(Widget):
-    """Shows what `show` was given last: of the notes, the first that there is room for.
+    """Shows the last arguments of `show`, with the first of the notes that fits.
 
     With `keeps_note` the title makes room for the last note. Inside a container of the class `section` the line lights
     up while the section has the focus.

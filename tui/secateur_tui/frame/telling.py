@@ -1,4 +1,4 @@
-"""Text that changes often, and hardly ever its height."""
+"""Text that changes often but hardly ever changes its height."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from textual.widgets import Static
 
 
 def tell(widget: Static, told: Content) -> bool:
-    """Show the text. The screen is laid out anew, and all of it drawn, only if the text takes another number of lines;
-    returns whether.
+    """Show the text. Only if its number of lines changes, the whole screen is laid out and drawn again; returns whether
+    it was.
     """
     width, height = widget.content_size
     widget.update(told, layout=False)

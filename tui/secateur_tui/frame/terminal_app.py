@@ -1,4 +1,4 @@
-"""An application in a terminal as ours is used: over slow links, in small windows, by keys that arrive in bursts."""
+"""A terminal application for slow links, small windows, and keys that arrive in bursts."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ from secateur_tui.frame.typeahead import TypeAhead
 from secateur_tui.themes import THEMES, HighlightsReversed, is_colourless, themes_for
 
 LEAVING_KEY = "ctrl+q"
-"""Leaves from anywhere: neither text fields nor questions take this key, and it hardly waits for earlier keys."""
+"""Leaves from anywhere: no text field or question takes this key, and it hardly waits for earlier keys."""
 
 REPAINTING_KEY = "ctrl+l"
-"""Paints again from anywhere, over a question as well."""
+"""Repaints from anywhere, even over a question."""
 
 LEAVING_SECONDS = 0.5
-"""How long the keys pressed before it may still take."""
+"""How long earlier keys may still take."""
 
 _READ_PER_SECOND = 15
-"""Characters of a message that a tired person reads."""
+"""How many characters of a message a tired person reads per second."""
 
 LEAST = Size(60, 15)
-"""A smaller window shows nothing but that it is too small, and takes no keys: they would act on what nobody sees."""
+"""A smaller window only says that it is too small, and takes no keys: they would act on things out of sight."""
 
 
 class ColouredOnce(Stylesheet):
-    """Is parsed again only for other colours or new rules. Textual asks for it at each start, where neither is new.
+    """A stylesheet that is parsed again only for other colours or new rules. Textual asks for that at each start, where
+    neither is new.
 
     The attributes are private (hence textual<9).
     """
@@ -69,7 +70,7 @@ class TerminalApp(App[None]):
         for each in themes:
             self.register_theme(each)
         self._fitting = themes_for(self.console.color_system, colourless=colourless, themes=themes)
-        """The names of the themes that this terminal can show, best first."""
+        """The themes that this terminal can show, by name, best first."""
         self.theme = theme if theme in self._fitting else self._fitting[0]
         self.stylesheet = ColouredOnce(variables=self.get_css_variables())
         if colourless:
@@ -87,9 +88,9 @@ class TerminalApp(App[None]):
         timeout: float | None = None,
         markup: bool = True,
     ) -> None:
-        """One message at a time, of which there is room over the header: the newest. Others would cover figures.
+        """Show only the newest message: over the header there is room for one, and more would cover figures.
 
-        A long one stays for as long as it takes to read.
+        A long message stays for as long as it takes to read.
         """
         for each in [*self._notifications]:
             self._unnotify(each, refresh=False)
@@ -106,7 +107,7 @@ class TerminalApp(App[None]):
 
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Resize):
-            # The terminal has rearranged or lost what it showed, also where it comes back from a suspension.
+            # The terminal has rearranged or lost what it showed, for example after a suspension.
             self._paint_all()
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
             if isinstance(event, events.Key) and event.key == LEAVING_KEY:
@@ -126,7 +127,7 @@ class TerminalApp(App[None]):
         self._paint_all()
 
     def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
-        # All that is painted passes here. The hook is private (hence textual<9).
+        # All painting passes here. The hook is private (hence textual<9).
         if isinstance(renderable, CompositorUpdate) and not (self._batch_count or self.is_headless):
             painted = self._canvas.paint(renderable, self.console)
             cursor_moved = self.cursor_position != self._previous_cursor_position
@@ -138,11 +139,11 @@ class TerminalApp(App[None]):
         self.action_suspend_process()
 
     def action_help_quit(self) -> None:
-        """What Textual does on ctrl+c, which many press to leave."""
+        """Textual calls this on ctrl+c, which many people press to leave."""
         self.notify(f"{LEAVING_KEY} leaves secateur.", timeout=3, markup=False)
 
     async def leave(self) -> None:
-        """End the application; what must not be interrupted is finished first."""
+        """End the application, after finishing work that must not be interrupted."""
         self.exit()
 
     async def action_quit(self) -> None:
@@ -156,7 +157,7 @@ class TerminalApp(App[None]):
 
 
 def type_ahead_of(node: DOMNode) -> TypeAhead:
-    """Of the app that the node belongs to."""
+    """The `TypeAhead` of the node's app."""
     app = node.app
     assert isinstance(app, TerminalApp)  # noqa: S101
     return app.type_ahead

@@ -19,18 +19,18 @@ from textual.dom import DOMNode
 from textual.widgets import Input, TextArea
 
 _QUIET_ROUNDS = 2
-"""Nothing may have moved this many times in a row before the next key is let in."""
+"""The next key is let in once nothing has moved this many times in a row."""
 _MOST_ROUNDS = 20
 _NODE_SECONDS = 0.5
-"""How long one node may take to get its turn; a node that is being removed never gets it."""
+"""How long to wait for one node's turn; a node that is being removed never gets one."""
 
 _PASTE_KEYS = 64
 _PASTE_DIFFERENT_KEYS = 8
-"""So many characters that wait, so many of them different, are a paste that the terminal did not mark as one."""
+"""This many waiting characters, with this many different ones, are a paste that the terminal did not mark as one."""
 _BURST_SECONDS = 0.01
-"""The characters of a paste come within this of each other, the first of them alone."""
+"""The characters of a paste come within this time of each other; the first may come alone."""
 _PASTE_PAUSE_SECONDS = 0.3
-"""A paste goes on until nothing has come for so long."""
+"""A paste has ended when nothing has come for this long."""
 _PASTE_DROPPED = "Pasted text was ignored: it goes into text fields only."
 
 Typed = events.Key | events.Paste
@@ -41,16 +41,16 @@ class Careful(Protocol):
     """A screen that does not take every key for a decision."""
 
     def accepts(self, event: events.Key) -> bool:
-        """Asked once for each key, in their order; what is not accepted has no effect."""
+        """Called once for each key, in order; a key that is not accepted has no effect."""
         ...
 
 
 @runtime_checkable
 class TakesTyping(Protocol):
-    """A text field that does more with what is typed than with what is pasted."""
+    """A text field that treats typed text differently from pasted text."""
 
     def take_typed(self, text: str) -> None:
-        """Several characters that were typed quickly."""
+        """Take several characters that were typed quickly."""
         ...
 
 
@@ -111,7 +111,7 @@ class TypeAhead:
             await self._handle(event)
 
     async def _burst(self) -> None:
-        """Wait as long as more keep coming, up to what makes them a paste."""
+        """Wait while more characters keep coming, until they are enough to be a paste."""
         coming = -1
         while coming < len(self._waiting) < _PASTE_KEYS:
             coming = len(self._waiting)

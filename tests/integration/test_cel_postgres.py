@@ -163,6 +163,8 @@ async def test_an_event_in_parts_is_the_same_event(newest: asyncpg.Connection) -
 
 
 OF_NAME_AND_DATA = (
+    " || ".join(f"event.name == '{text}'" for text in ("text", *"abcdefghi")),
+    " && ".join(f"event.name != '{text}'" for text in ("text", *"abcdefghi")),
     "event.name == 'text'",
     "event.name != 'text'",
     "event.name == null",

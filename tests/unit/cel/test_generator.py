@@ -10,6 +10,7 @@ from blocks import CORPUS, blocks
 
 from secateur.cel import CANCEL_ON, CANCELLATION, SEARCH, VOCABULARY, Declarations, ExpressionError, compile
 from secateur.cel.evaluation import prepare
+from secateur.cel.sql.alternatives import FEWEST
 from secateur.cel.sql.columns import COLUMNS, COLUMNS_OF_PARTS
 
 _TOKEN = re.compile(
@@ -266,3 +267,13 @@ def test_what_is_not_stored_needs_fewer_helpers(source: str) -> None:
 def test_a_call_that_cannot_be_inlined_keeps_all() -> None:
     compiled = compile("event.data.x.size() == 8 && event.data.x.trim() == 'v'").over(COLUMNS_OF_PARTS)
     assert compiled.condition.helpers == {"json_size_v1", "trim_v1"}
+
+
+def test_many_alternatives_are_looked_up_in_a_list() -> None:
+    """Postgres hashes a list of nine; fewer alternatives may each find an index."""
+    texts = [f"event.data.x == 'v{number}'" for number in range(FEWEST)]
+    matching = compile(" || ".join([*texts, "event.data.y == 'b'"])).matching
+    assert (matching.sql.count("any (array["), matching.sql.count("@>")) == (1, 1)
+    assert {f"v{number}" for number in range(FEWEST)} < set(matching.parameters)
+    fewer = compile(" || ".join([*texts[1:], "event.data.y == 'b'"])).matching
+    assert (fewer.sql.count("any (array["), fewer.sql.count("@>")) == (0, FEWEST)

@@ -32,6 +32,7 @@ from secateur.cel import messages as say
 from secateur.cel import timestamps as times
 from secateur.cel.diagnostics import EvaluationError, Reporter
 from secateur.cel.python.operations import build_map
+from secateur.cel.sql.alternatives import gathered
 from secateur.cel.sql.boxes import storable
 from secateur.cel.sql.calls import Calls
 from secateur.cel.sql.columns import COLUMNS, NOW, Columns
@@ -188,7 +189,8 @@ class Generator:
                 return self._binary(node)
             case Logical():
                 joined = " and " if node.operator == "&&" else " or "
-                return boolean(f"({joined.join(forms.bool(self.sql(operand)) for operand in node.operands)})")
+                operands = node.operands if self._stored else gathered(node)
+                return boolean(f"({joined.join(forms.bool(self.sql(operand)) for operand in operands)})")
             case Conditional():
                 return self._conditional(node)
             case Call(function="size", operands=(sized,)) if (count := self._loops.size(sized)) is not None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from secateur.cel.diagnostics import Reporter
+from secateur.cel.sql.alternatives import gathered
 from secateur.cel.sql.boxes import storable
 from secateur.cel.sql.columns import COLUMNS, Columns
 from secateur.cel.sql.converting import Forms
@@ -41,10 +42,10 @@ class _Matching:
         if (some := some_element(node)) is not None:
             return f"({self._some_element(*some)} and {self._as_generated(node)})"
         match node:
-            case Logical(operator="&&", operands=operands):
-                return self._all(operands)
-            case Logical(operands=operands):
-                return f"({' or '.join(map(self.sql, operands))})"
+            case Logical(operator="&&"):
+                return self._all(gathered(node))
+            case Logical():
+                return f"({' or '.join(map(self.sql, gathered(node)))})"
             case Binary(operator="=="):
                 equality = equality_of(node)
                 return self._equal(node, *equality) if equality else self._of_integers(node)

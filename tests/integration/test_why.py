@@ -151,7 +151,7 @@ async def test_it_is_paused_and_limited(queue: Queue) -> None:
     assert said == "The app billing was paused by omar just now: nothing of it starts."
     assert others(why)[0].startswith("billing / sync may run 1 run")
     await queue.resume("billing", author="omar")
-    assert (await told(queue, run))[1] == "Billing / sync was paused by nadia just now: nothing of it starts."
+    assert (await told(queue, run))[1] == "billing / sync was paused by nadia just now: nothing of it starts."
 
 
 async def test_a_cancellation_cancelled_it(queue: Queue) -> None:

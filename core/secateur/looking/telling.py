@@ -81,9 +81,9 @@ def _sentence(why: Why, reason: Reason) -> str:
             return f"It is scheduled: it becomes due {_in(run.scheduled_for, now)}."
         case Reason.PAUSED:
             pause = trace.pauses[0]
-            what = f"the app {one_line(run.app_id)}" if pause.function_id is None else scope
+            what = f"The app {one_line(run.app_id)}" if pause.function_id is None else scope
             by = f" by {one_line(pause.by)}" if pause.by else ""
-            return f"{what[0].upper()}{what[1:]} was paused{by}{_when(pause.since, now)}: nothing of it starts."
+            return f"{what} was paused{by}{_when(pause.since, now)}: nothing of it starts."
         case Reason.LIMITED:
             many = "1 run" if trace.concurrency == 1 else f"{number(trace.concurrency or 0)} runs"
             return f"{scope} may run {many} at once, and does: it waits for one of them to end{_behind(why)}."

@@ -37,7 +37,7 @@ _TABLES = ("contexts", "keys", "themes", "watch")
 class Context(BaseModel):
     """A database by name."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     database: str = Field(min_length=1, repr=False)
     """The URL; `postgresql://?service=billing` reads a service from pg_service.conf."""
@@ -109,7 +109,7 @@ class Settings(BaseModel):
     """The console's keys that differ from its own: place → action → key or keys."""
     themes: dict[str, dict[str, str]] = {}
     """Further themes of the console: name → colour's name → colour."""
-    watch: WatchSettings = WatchSettings()
+    watch: WatchSettings = WatchSettings.model_construct()
     """The rules of `secateur watch` and `secateur serve`, and where they post."""
 
     @field_validator("author")

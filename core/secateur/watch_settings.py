@@ -106,7 +106,7 @@ ShortName = Annotated[str, BeforeValidator(_short)]
 class Guard(BaseModel):
     """What the watch itself may do, once for each episode of the rule, and for how long."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
 
     action: GuardAction
     lasts: GuardSpan
@@ -126,7 +126,7 @@ class Guard(BaseModel):
 class WatchRule(BaseModel):
     """When to tell somebody, and when it is over."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
 
     metric: Metric
     app: Named | None = None
@@ -207,7 +207,7 @@ class WatchRule(BaseModel):
 class WatchTarget(BaseModel):
     """Where messages go. Its URL is a secret, which no message, log or error tells."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     kind: TargetKind
     url: str | None = Field(default=None, repr=False)
@@ -257,7 +257,7 @@ def _link(value: str) -> str:
 class WatchSettings(BaseModel):
     """The table `[watch]`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     every_seconds: float = Field(default=10.0, ge=0.1, le=3600)
     """How often the rules are evaluated."""

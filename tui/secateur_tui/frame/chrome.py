@@ -9,11 +9,11 @@ from textual.app import RenderResult
 from textual.binding import Binding
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Input, TextArea
 
 from secateur.errors import QueryTimeout, Unreachable
 from secateur.words.figures import duration
 from secateur.words.lines import one_line
+from secateur_tui.frame.text_fields import is_text_field
 from secateur_tui.keymap import ACTIONS, Action, display, keys_of
 from secateur_tui.session import Feed, Session
 from secateur_tui.themes import toned
@@ -138,7 +138,7 @@ class KeyBar(Widget):
 
     def _working(self) -> Iterator[tuple[Action, Binding]]:
         """The table's actions, each with the first key that reaches it from the current focus."""
-        typing = isinstance(self.screen.focused, Input | TextArea)
+        typing = is_text_field(self.screen.focused)
         active = self.screen.active_bindings
         for action in ACTIONS:
             for binding in (active[key].binding for key in keys_of(action) if key in active):

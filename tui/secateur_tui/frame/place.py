@@ -11,10 +11,10 @@ from textual.content import Content
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
-from textual.widgets import Input, TextArea
 
 from secateur_tui.frame.chrome import Header, KeyBar
 from secateur_tui.frame.terminal_app import LEAST, LEAVING_KEY
+from secateur_tui.frame.text_fields import is_text_field
 from secateur_tui.keymap import Action, actions_of, allowed, display, keys_of
 from secateur_tui.session import Session
 
@@ -111,7 +111,7 @@ def _say_why_not(screen: Screen[Any], session: Session, place: str, event: event
 def key_of(screen: Screen[Any], action_id: str) -> str:
     """The key that reaches the action from the current focus, as people write it. A text field takes letters itself."""
     keys = next(action.keys for action in actions_of(action_id.partition(".")[0]) if action.id == action_id)
-    typing = isinstance(screen.focused, Input | TextArea)
+    typing = is_text_field(screen.focused)
     return display(next((key for key in keys if not (typing and len(key) == 1)), keys[0]))
 
 

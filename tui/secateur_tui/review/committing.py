@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from secateur.errors import NeedsApproval, SecateurError
-from secateur.ledger.proposal_forms import count_in_proposal
 from secateur_tui.session import Session
 
 if TYPE_CHECKING:
@@ -83,6 +82,8 @@ class Committing:
         """What to say of it: another login can approve it now."""
         if wanted.proposal is not None:
             return error
+        from secateur.ledger.proposal_forms import count_in_proposal  # seldom needed, and none of the first screen's
+
         try:
             seen = count_in_proposal(wanted.expected)
             made = await session.ask(

@@ -65,7 +65,7 @@ _VARYING = (
 """What differs from run to run although nothing is wrong; a line keeps its width where it can."""
 
 
-_PASSING = re.compile(r"looking…|counting")
+_PASSING = re.compile(r"looking…|counting|◌ waiting|◌ connecting|asking the database|opening the review")
 """What a screen says only until an answer is there, which may come before anybody compares it."""
 
 _AGE = re.compile(r"\b(\d+)h (\d\d)m\b")
@@ -254,11 +254,13 @@ class Console:
         return "\n".join(lines) + "\n"
 
     async def _still(self) -> str:
-        """The screen once it has not changed for a while."""
+        """The screen once it has not changed for a while, and says nothing that passes."""
         shown, since = self._lasting, time.monotonic()
+        deadline = since + PATIENCE
         while time.monotonic() - since < STILL_SECONDS:
+            assert time.monotonic() < deadline, f"in {PATIENCE} s the screen was never still:\n{shown}"
             await asyncio.sleep(_PAUSE)
-            if (now := self._lasting) != shown:
+            if (now := self._lasting) != shown or _PASSING.search(now):
                 shown, since = now, time.monotonic()
         return shown
 

@@ -322,6 +322,25 @@ async def test_the_depth_of_a_function_reads_no_other_samples(
         assert depth.growing_since is not None
 
 
+async def test_a_range_may_be_around_a_moment_of_the_past(database: Database, engine: NativeEngine) -> None:
+    await put(database, "sync", 30)
+    first = await keep(database, timedelta(hours=20))
+    await put(database, "sync", 5)
+    second = await keep(database, timedelta(hours=20) - timedelta(seconds=20))
+    history = DepthReader(engine).history
+    found = await history.series(SYNC, "15m", around=second)
+    assert abs(found.steps.until - second - timedelta(minutes=7.5)) <= SECOND
+    known = [(point.at, point.queued) for point in found.points if point.queued is not None]
+    assert {queued for at, queued in known if at < second} == {30}
+    assert {queued for at, queued in known if at > second + SECOND} == {35}
+    assert known[0][0] - first <= SECOND
+    now = await engine.clock()
+    newest = await history.series(SYNC, "2h", around=now)
+    assert newest.steps.until >= now
+    oldest = await history.series(SYNC, "2h", around=now - timedelta(days=9))
+    assert abs(now - oldest.steps.since - timedelta(hours=48)) <= 5 * SECOND
+
+
 async def test_points_are_what_is_known(database: Database, database_url: str) -> None:
     await past(database, FLOOD)
     await database.execute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from console_driver import SIZES, WIDE, Console, Start
@@ -15,6 +15,7 @@ from textual.widgets import Input
 
 from secateur.looking.aftermath import still_arriving
 from secateur.looking.counter import MatchCounter
+from secateur.looking.history import Series
 from secateur.postgres.database import Database
 from secateur.records import Cancellation
 from secateur_tui import live
@@ -112,6 +113,45 @@ async def test_the_time_view_shows_each_range(start: Start, embedded_url: str) -
         await console.shows("flood")
         await console.press("t", "enter")
         await console.shows("Matches")
+
+
+async def test_the_time_view_zooms_in_where_its_cursor_is(start: Start, incident_url: str) -> None:
+    async with start(incident_url, size=WIDE) as console:
+        await console.shows("flood")
+        await console.press("t", "t")
+        screen = console.app.screen
+        assert isinstance(screen, TimelineScreen)
+
+        async def asked() -> Series:
+            await console.until(lambda: screen._series is not None)
+            assert screen._series is not None
+            return screen._series
+
+        async def look_closer(length: timedelta) -> Series:
+            looked_at = screen._looked_at
+            await console.press("T")
+            series = await asked()
+            assert series.steps.until - series.steps.since == length
+            assert looked_at is not None
+            assert abs(looked_at - series.steps.since - length / 2) < timedelta(seconds=2)
+            assert re.search(r"queued  \d\d:\d\d:\d\d  ", console.text), "the cursor stays where it was"
+            return series
+
+        await asked()
+        await console.press("t")
+        await asked()
+        await console.press(*["left"] * 40)
+        await look_closer(timedelta(hours=2))
+        before = await look_closer(timedelta(minutes=15))
+        since, until = before.steps.since, before.steps.until
+        assert f" {since:%d %b %H:%M} – {until:%H:%M} " in console.text
+        await console.press("home", "left")
+        earlier = await asked()
+        assert earlier.steps.since < since < earlier.steps.until < until, "beyond the edge is what was before"
+        await console.press("G")
+        now = await asked()
+        assert now.steps.until > datetime.now(UTC) - timedelta(minutes=1)
+        assert screen._looked_at is None
 
 
 async def test_f_cancels_what_still_arrives_as_well(

@@ -10,7 +10,7 @@ from secateur.looking.history import Point, Series
 from secateur.runs import FunctionDepth, Scope
 from secateur.samples import Mark, SampleGap, SampleSteps
 from secateur.words.charts import area, dotted_area
-from secateur_tui.frame.depth_plot import _range_back_to
+from secateur_tui.frame.depth_plot import _reach_back_to
 from secateur_tui.frame.plots import Plots, gap_lines, growth_line
 from secateur_tui.frame.plotting import TimeColumns, compact, nice_top
 from secateur_tui.queues.trends import STEP_SECONDS, Trends
@@ -75,8 +75,8 @@ def test_the_axis_has_round_times_under_their_columns() -> None:
         assert line.index(text) == columns.of(at)
 
 
-def series(points: list[Point], **more: object) -> Series:
-    steps = SampleSteps(NOW - timedelta(minutes=15), NOW, timedelta(seconds=15))
+def series(points: list[Point], *, reach: timedelta = timedelta(minutes=15), **more: object) -> Series:
+    steps = SampleSteps(NOW - reach, NOW, timedelta(seconds=15))
     options: dict[str, object] = {"gaps": [], "marks": [], "growing_since": None, **more}
     return Series(SCOPE, steps, points, **options)  # type: ignore[arg-type]
 
@@ -125,9 +125,14 @@ def test_a_cursor_tells_the_time_and_the_figures_of_its_column() -> None:
 
 
 def test_a_moment_is_not_at_the_edge_of_its_plot() -> None:
-    assert _range_back_to(NOW - timedelta(minutes=10), NOW) == "15m"
-    assert _range_back_to(NOW - timedelta(minutes=14, seconds=50), NOW) == "2h"
-    assert _range_back_to(NOW - timedelta(days=30), NOW) == "48h"
+    for ago, reach in (
+        (timedelta(minutes=10), timedelta(minutes=15)),
+        (timedelta(minutes=14, seconds=50), timedelta(minutes=30)),
+        (timedelta(hours=2, minutes=14), timedelta(hours=4)),
+        (timedelta(hours=20), timedelta(hours=24)),
+        (timedelta(days=30), timedelta(hours=48)),
+    ):
+        assert _reach_back_to(NOW - ago, NOW) == reach
 
 
 def test_a_gap_says_why_nothing_is_known() -> None:
@@ -137,6 +142,12 @@ def test_a_gap_says_why_nothing_is_known() -> None:
     assert "none of secateur's processes was alive" in told.plain
     narrow = [gap_lines(series([], gaps=[gap]), UTC, width)[0].plain for width in (50, 28)]
     assert narrow == ["· 02:45:00 to 02:51:00: no process was alive", "· 02:45–02:51 not known"]
+    overnight = SampleGap(NOW - timedelta(minutes=200), NOW - timedelta(minutes=9))
+    of_night = series([], gaps=[overnight], reach=timedelta(hours=4))
+    assert [gap_lines(of_night, UTC, width)[0].plain for width in (90, 40)] == [
+        "· 26 Nov 23:40 to 27 Nov 02:51: not known, none of secateur's processes was alive",
+        "· 26 Nov 23:40 to 27 Nov 02:51 not known",
+    ]
 
 
 def test_since_when_it_grows_is_told_with_how_much() -> None:

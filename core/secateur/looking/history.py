@@ -15,6 +15,11 @@ from secateur.looking.growth import FEWEST_RUNS, growing_since, is_at_the_edge, 
 from secateur.runs import FunctionDepth, Scope
 from secateur.samples import DEFAULT_RANGE, RANGES, Backlogs, Mark, Sample, SampleGap, SampleSteps
 
+SECOND = timedelta(seconds=1)
+
+POINTS = 720
+"""Points of a time that is none of the ranges, as of the longest of these; but not one every less than a second."""
+
 OVERVIEW_POINTS = 60
 """Points for every function at once, enough for a sparkline."""
 
@@ -92,13 +97,17 @@ class DepthHistory:
         """Whether the queue that has the app keeps a history; not every queue does."""
         return isinstance(queue_of(self._engine, app_id), Remembering)
 
-    async def series(self, scope: Scope, range_name: str = DEFAULT_RANGE) -> Series:
-        """The history of one function, or of an app as a whole; `range_name` is one of `RANGES`.
+    async def series(
+        self, scope: Scope, range_: str | timedelta = DEFAULT_RANGE, *, around: datetime | None = None
+    ) -> Series:
+        """The history of one function, or of an app as a whole; `range_` is one of `RANGES`, or any other time.
+
+        It ends now or, with `around`, has that moment in the middle as far as it is kept.
 
         Raises `RequestError` for another range, and `NotFound` for an unknown scope.
         """
-        reach, length = _range(range_name)
-        steps = await self._steps(reach, length)
+        reach, length = (range_, max(SECOND, range_ / POINTS)) if isinstance(range_, timedelta) else _range(range_)
+        steps = await self._steps(reach, length, around)
         samples = await self._source.samples(scope, _with_the_one_before(steps))
         if not any(sample.entered for sample in samples) and not _has(depths := await self._engine.depth(), scope):
             raise no_such(scope, depths)
@@ -188,9 +197,12 @@ class DepthHistory:
             raise unsupported(self._engine, "tell how deep it was")
         return self._engine
 
-    async def _steps(self, reach: timedelta, length: timedelta) -> SampleSteps:
+    async def _steps(self, reach: timedelta, length: timedelta, around: datetime | None = None) -> SampleSteps:
         # The last step includes the present, and has not ended yet.
-        until = (await self._engine.clock()).replace(microsecond=0) + timedelta(seconds=1)
+        until = (await self._engine.clock()).replace(microsecond=0) + SECOND
+        if around is not None:
+            oldest = until - max(longest for longest, _ in RANGES.values()) + reach
+            until = max(oldest, min(until, around.replace(microsecond=0) + reach / 2))
         return SampleSteps(until - reach, until, length)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from textual import work
 from textual.app import ComposeResult
@@ -17,7 +17,6 @@ from textual.widgets import Static
 from secateur.errors import SecateurError
 from secateur.looking.history import Series
 from secateur.runs import Scope
-from secateur.samples import DEFAULT_RANGE, RANGES
 from secateur.words.lines import one_line
 from secateur_tui.frame.plots import Plots, Sign, gap_lines
 from secateur_tui.frame.rule import Rule
@@ -27,10 +26,15 @@ from secateur_tui.themes import toned
 
 _REST_SECONDS = 0.3
 """How long the cursor rests before its row is looked up."""
-_EVERY_SECONDS = {"15m": 5.0, "2h": 10.0, "48h": 60.0}
-"""Seconds between two queries: the plot hardly moves sooner."""
+_LEAST_SECONDS, _STEPS = 5.0, 720
+"""Between two queries: at least so many seconds, and one of so many steps of the whole time. The plot hardly moves sooner."""
+_QUARTER = timedelta(minutes=15)
+_REACHES = (*(_QUARTER * 2**times for times in range(7)), timedelta(hours=24), timedelta(hours=48))
+"""How far back a plot reaches: few, so that its columns stand still while time goes on."""
 _AROUND_FROM_HEIGHT = 30
-"""A window with at least this many lines has room for the plot."""
+"""A window with at least this many lines has room for the plot, whatever else it shows."""
+_LEAST_AROUND = 6
+"""Lines of the plot with its rule and its axis."""
 _RATES_FROM_HEIGHT = 9
 """With at least this many lines, arrivals and departures have their own plots."""
 
@@ -45,7 +49,7 @@ class DepthPlot(Static):
         super().__init__(id=id, markup=False)
         self._session = session
         self._scope: Scope | None = None
-        self._range = DEFAULT_RANGE
+        self._reach = _QUARTER
         self._signs: Sequence[Sign] = ()
         self._tone = "chart-main"
         self._instead = ""
@@ -63,7 +67,7 @@ class DepthPlot(Static):
     def follow(
         self,
         scope: Scope | None,
-        range_name: str = DEFAULT_RANGE,
+        reach: timedelta = _QUARTER,
         *,
         signs: Sequence[Sign] = (),
         tone: str = "chart-main",
@@ -71,11 +75,11 @@ class DepthPlot(Static):
     ) -> None:
         """Show this scope from now on, and query the database from time to time; `instead` is shown if there is no
         plot."""
-        asked = scope, range_name
-        others = asked != (self._scope, self._range)
+        asked = scope, reach
+        others = asked != (self._scope, self._reach)
         shown = (*asked, signs, tone, instead)
-        if shown != (self._scope, self._range, self._signs, self._tone, self._instead):
-            self._scope, self._range, self._signs, self._tone, self._instead = shown
+        if shown != (self._scope, self._reach, self._signs, self._tone, self._instead):
+            self._scope, self._reach, self._signs, self._tone, self._instead = shown
             if others:
                 self.series, self._problem = None, ""
             self._draw()
@@ -101,14 +105,15 @@ class DepthPlot(Static):
         while True:
             began = time.monotonic()
             try:
-                self.series = await self._session.ask(history.series(scope, self._range))
+                self.series = await self._session.ask(history.series(scope, self._reach))
             except SecateurError as error:
                 self._problem = why_none(error)
                 rest = attempts.failed(time.monotonic() - began)
             else:
                 self._problem = ""
                 attempts.answered()
-                rest = pause_after(time.monotonic() - began, _EVERY_SECONDS[self._range])
+                least = max(_LEAST_SECONDS, self._reach.total_seconds() / _STEPS)
+                rest = pause_after(time.monotonic() - began, least)
                 self.post_message(self.Learned())
             self.set_class(bool(self._problem), "stale")
             self._draw()
@@ -152,21 +157,27 @@ class DepthAround(Vertical):
         yield self._rule
         yield self._plot
 
-    def show(self, scope: Scope, since: datetime, now: datetime, signs: Sequence[Sign], legend: str) -> None:
-        """`since` is when it began: the plot reaches further back than that, if the history does."""
-        self.display = self._plot.is_kept and self.app.size.height >= _AROUND_FROM_HEIGHT
+    def show(
+        self, scope: Scope, since: datetime, now: datetime, signs: Sequence[Sign], legend: str, *, free: int = 0
+    ) -> None:
+        """`since` is when it began: the plot reaches further back than that, if the history does.
+
+        Of a window that is not that high, it takes the lines that are `free`, if these are enough.
+        """
+        is_high = self.app.size.height >= _AROUND_FROM_HEIGHT
+        self.display = self._plot.is_kept and (is_high or free >= _LEAST_AROUND)
+        self.styles.height = None if is_high else free
         if not self.display:
             self.rest()
             return
         self._rule.show(f"Its queue: {one_line(str(scope))}", legend, "")
-        self._plot.follow(scope, _range_back_to(since, now), signs=signs)
+        self._plot.follow(scope, _reach_back_to(since, now), signs=signs)
 
     def rest(self) -> None:
         """Ask nothing until it is shown again."""
         self._plot.rest()
 
 
-def _range_back_to(moment: datetime, now: datetime) -> str:
-    """The shortest range in which the moment is not at the very edge, or else the longest."""
-    fitting = (name for name, (reach, _) in RANGES.items() if now - moment < reach * 0.95)
-    return next(fitting, [*RANGES][-1])
+def _reach_back_to(moment: datetime, now: datetime) -> timedelta:
+    """The shortest one in which the moment is not at the very edge, or else the longest."""
+    return next((reach for reach in _REACHES if now - moment < reach * 0.95), _REACHES[-1])

@@ -166,11 +166,13 @@ def gap_lines(series: Series, zone: tzinfo, width: int) -> list[Content]:
     told = []
     for gap in series.gaps:
         begin, end = in_zone(max(gap.since, series.steps.since), zone), in_zone(gap.until, zone)
-        when = f"· {begin:%H:%M:%S} to {end:%H:%M:%S}: "
+        when, briefly = f"{begin:%H:%M:%S} to {end:%H:%M:%S}", f"{begin:%H:%M}–{end:%H:%M}"
+        if begin.date() != in_zone(series.steps.until, zone).date():
+            when = briefly = f"{begin:%d %b %H:%M} to {end:%d %b %H:%M}"
         wordings = (
-            toned((when, "warn"), ("not known, none of secateur's processes was alive", "plain")),
-            toned((when, "warn"), ("no process was alive", "plain")),
-            toned((f"· {begin:%H:%M}–{end:%H:%M} ", "warn"), ("not known", "plain")),
+            toned((f"· {when}: ", "warn"), ("not known, none of secateur's processes was alive", "plain")),
+            toned((f"· {when}: ", "warn"), ("no process was alive", "plain")),
+            toned((f"· {briefly} ", "warn"), ("not known", "plain")),
         )
         told.append(next((each for each in wordings if each.cell_length <= width), wordings[-1]))
     return told

@@ -63,6 +63,8 @@ class TimelineScreen(PlaceScreen):
         self._problem: SecateurError | None = None
         self._looked_at: datetime | None = None
         """The time that the cursor is on; None while there is none."""
+        self._around: datetime | None = None
+        """The middle of the time that is shown; None where that ends now."""
 
     def content(self) -> ComposeResult:
         yield Rule(id="what")
@@ -90,7 +92,12 @@ class TimelineScreen(PlaceScreen):
     def _change(self, step: int) -> None:
         names = list(RANGES)
         self._range = names[(names.index(self._range) + step) % len(names)]
-        self._series = self._looked_at = None
+        self._show_around(self._looked_at)
+
+    def _show_around(self, moment: datetime | None) -> None:
+        """The time around the moment, with the cursor on it; with None, the time until now."""
+        self._around = self._looked_at = moment
+        self._series = None
         self._title()
         self._look()
 
@@ -106,11 +113,14 @@ class TimelineScreen(PlaceScreen):
 
     def action_last(self) -> None:
         """Take the cursor away: the newest figures are told again."""
+        if self._around is not None:
+            self._show_around(None)
+            return
         self._looked_at = None
         self._draw()
 
     def _move(self, step: int) -> None:
-        """The cursor so many columns to the right; it comes and goes at the right end, which is now."""
+        """The cursor so many columns to the right; where that is now, it comes and goes at the right end."""
         if (plots := self._plots) is not None:
             count = plots.columns.count
             self._look_at(plots, (count if plots.cursor is None else plots.cursor) + step)
@@ -118,9 +128,12 @@ class TimelineScreen(PlaceScreen):
     def _look_at(self, plots: Plots, column: int) -> None:
         columns = plots.columns
         # The middle of a column stays in it, however its ends are rounded.
-        middle = columns.begin(max(0, column)) + timedelta(seconds=columns.seconds / 2)
-        self._looked_at = middle if column < columns.count else None
-        self._draw()
+        middle = columns.begin(column) + timedelta(seconds=columns.seconds / 2)
+        if column < 0 or (column >= columns.count and self._around is not None):
+            self._show_around(middle)
+        else:
+            self._looked_at = middle if column < columns.count else None
+            self._draw()
 
     def action_open_filter(self) -> None:
         self.post_message(self.FilterWanted(self._scope))
@@ -134,20 +147,37 @@ class TimelineScreen(PlaceScreen):
         while True:
             began = time.monotonic()
             try:
-                self._series = await self.session.ask(history.series(self._scope, self._range))
+                series = await self.session.ask(history.series(self._scope, self._range, around=self._around))
             except SecateurError as error:
                 self._problem = error
                 rest = attempts.failed(time.monotonic() - began)
             else:
                 self._problem = None
                 attempts.answered()
+                self._show(series)
                 rest = pause_after(time.monotonic() - began, _EVERY_SECONDS[self._range])
             self._draw()
             await asyncio.sleep(rest)
 
+    def _show(self, series: Series) -> None:
+        """Of what is older than the history, or newer than now, that shows as much as there is."""
+        self._series = series
+        reach, _ = RANGES[self._range]
+        if self._around is not None and series.steps.until - self._around < reach / 2 - timedelta(seconds=1):
+            self._around = None
+        self._title()
+        if self._looked_at is not None and (plots := self._plots) is not None and plots.cursor is None:
+            self._look_at(plots, 0)
+
     def _title(self) -> None:
         ranges = [(f" {TITLES[name]} ", "chosen" if name == self._range else "quiet") for name in RANGES]
-        self.query_one("#what", Rule).show(one_line(str(self._scope)), toned(*ranges))
+        past = "" if self._around is None or self._series is None else f"{self._past(self._series)}  "
+        self.query_one("#what", Rule).show(one_line(str(self._scope)), toned((past, "strong"), *ranges))
+
+    def _past(self, series: Series) -> str:
+        """Which time is shown, where it does not end now."""
+        since, until = (in_zone(each, self.session.zone) for each in (series.steps.since, series.steps.until))
+        return f"{since:%d %b %H:%M} – {until:%H:%M}"
 
     @property
     def _plots(self) -> Plots | None:
@@ -169,8 +199,8 @@ class TimelineScreen(PlaceScreen):
 
     def _lines(self, plots: Plots, width: int, height: int) -> list[Content]:
         zone, series = self.session.zone, plots.series
-        told = [growth_line(series, series.steps.until, zone), *gap_lines(series, zone, width)[-2:]]
-        told = [line for line in told if line]
+        growth = growth_line(series, series.steps.until, zone) if self._around is None else NOTHING
+        told = [line for line in (growth, *gap_lines(series, zone, width)[-2:]) if line]
         done = [self._done(mark) for mark in series.marks[-_MOST_LISTED:]]
         # The plots come first; what was done has what they leave, the newest of it.
         most = max(0, height - len(told) - _LEAST_OF_PLOTS)

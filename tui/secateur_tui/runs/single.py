@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 _QUEUED = "●"
 """When the run came, in that plot."""
+_FRAME, _AROUND_EVENT = 3, 2
+"""Lines of the header, the title and the footer; and of the rule above the event, and the path of its row."""
 
 
 class RunScreen(PlaceScreen):
@@ -78,6 +80,8 @@ class RunScreen(PlaceScreen):
         self._among = among or (run_id,)
         self._run: Run | None = None
         self._why: Why | None = None
+        self._told = Content(""), Content("")
+        """Why it is where it is, and its life: what is shown above and left of its event."""
         self._asked_at = self._took = 0.0
         self._asking = False
         self._rule = Rule(id="run-rule")
@@ -141,11 +145,14 @@ class RunScreen(PlaceScreen):
         why, now = self._why, self._feed.now()
         self._title()
         if why is None:
-            self._said.update(toned((f"It is {run.status}.", "strong")))
+            said = toned((f"It is {run.status}.", "strong"))
         else:
             besides = "".join(f"\nBesides: {each}" for each in others(why))
-            self._said.update(toned((sentence(why), "strong"), (besides, "plain")))
-        self._life.update(Content("\n").join(_parts(run, why, now)))
+            said = toned((sentence(why), "strong"), (besides, "plain"))
+        self._said.update(said)
+        told = Content("\n").join(_parts(run, why, now))
+        self._life.update(told)
+        self._told = said, told
         if self._event_of != run.id:
             self._event_of = run.id
             self._payload.show(run.event)
@@ -160,7 +167,14 @@ class RunScreen(PlaceScreen):
         sign = SIGNS[run.status][0]
         signs = [(run.started_at, _QUEUED), *([(run.finished_at, sign)] if run.finished_at else [])]
         legend = f"{_QUEUED} it came" + (f" · {sign} {run.status}" if run.finished_at else "")
-        self._queue.show(run.scope, run.started_at, self._feed.now(), signs, legend)
+        self._queue.show(run.scope, run.started_at, self._feed.now(), signs, legend, free=self._free_lines())
+
+    def _free_lines(self) -> int:
+        """Lines that the run and its event do not need."""
+        (width, height), is_wide = self.app.size, self.has_class("-wide")
+        said, told = (each.get_height({}, max(1, width - 4)) for each in self._told)
+        event = len(self._payload.keys) + _AROUND_EVENT
+        return height - _FRAME - said - (max(told, event) if is_wide else told + event)
 
     def on_resize(self) -> None:
         super().on_resize()

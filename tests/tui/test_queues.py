@@ -14,6 +14,7 @@ from secateur.runs import Scope
 from secateur.schema import install
 from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.queues.depth_table import DepthTable
+from secateur_tui.queues.detail import DepthDetail
 from secateur_tui.queues.screen import QueuesScreen
 
 
@@ -103,11 +104,15 @@ async def test_sorting_goes_through_all_columns(start: Start, incident_url: str)
 async def test_apps_fold(start: Start, incident_url: str) -> None:
     async with start(incident_url) as console:
         await console.shows("invoices")
+        detail = console.app.screen.query_one(DepthDetail)
+        height = detail.size.height
         await console.press("space")
         await console.shows("▸ billing")
         assert "invoices" not in console.text
+        assert detail.size.height > height, "it has what the list leaves"
         await console.press("space")
         await console.shows("▾ billing", "invoices")
+        assert detail.size.height == height
 
 
 async def test_find_narrows_the_list_and_esc_brings_it_back(start: Start, incident_url: str) -> None:

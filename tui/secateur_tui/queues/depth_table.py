@@ -65,7 +65,7 @@ class DepthTable(LineTable):
         self._has_queues = False
         self._names = 0
         self.full_height = 0
-        """Lines that it needs with every row unfolded."""
+        """Lines that it needs; a search does not change that."""
         self._entries: list[_Entry] = []
         self._flooding: FunctionDepth | None = None
         self._layout = lay_out_cells(depth_rows.COLUMNS, [], 0)
@@ -164,7 +164,7 @@ class DepthTable(LineTable):
         stems = depth_rows.stems(branches, self._queue_name, self.sort, backwards=self.backwards)
         self._entries = entries = [entry for stem in stems for entry in self._entries_of(stem)]
         if not self.find:
-            self.full_height = _FIXED_LINES + len(depths) + len(branches) + sum(stem.key is not None for stem in stems)
+            self.full_height = _FIXED_LINES + len(entries)
         self._layout = self._lay_out(everything)
         found = [depth for branch in branches for depth in branch.functions] if self.find else depths
         total = depth_rows.total_of("", found) if self.find else everything

@@ -191,7 +191,7 @@ class QueuesScreen(PlaceScreen):
         self._arrange()
 
     def _arrange(self) -> None:
-        """The detail has what the list leaves. Neither folding nor finding changes that, so that nothing jumps."""
+        """The detail has what the list leaves. Finding does not change that, so that nothing jumps while one types."""
         width, height = self.app.size
         detail = self._detail
         detail.display = height >= _DETAIL_FROM_HEIGHT
@@ -307,6 +307,7 @@ class QueuesScreen(PlaceScreen):
 
     def action_fold(self) -> None:
         self._table.toggle_fold()
+        self._arrange()
 
     def action_find(self) -> None:
         if not self.query_one("#find").display:

@@ -18,6 +18,7 @@ from secateur.words.figures import about, duration, number, percentage
 from secateur.words.lines import one_line
 from secateur_tui.filter.histogram import HistogramChart
 from secateur_tui.frame.bars import proportion
+from secateur_tui.frame.phrases import side_by_side
 from secateur_tui.frame.rule import Rule
 from secateur_tui.keymap import display_of
 from secateur_tui.themes import toned
@@ -27,6 +28,7 @@ _COUNT_KEY = display_of("filter.count_again")
 _OLD_SECONDS = 10.0
 """From this age on, the key that counts again is shown."""
 _SHORTEST_BAR, _LONGEST_BAR = 8, 40
+_ANY_WIDTH = 10_000
 
 
 _JUST_NOW_SECONDS, _AGE_STEP_SECONDS = 8.0, 5.0
@@ -126,7 +128,7 @@ class Matches(Vertical):
     def _draw(self) -> None:
         tally = self.tally
         self._rule.note(self._state(tally))
-        lines = [self._figure(tally)]
+        lines = self._figure(tally)
         evaluated = self._evaluated()
         if evaluated is not None and tally.stage in (Stage.COUNTING, Stage.ESTIMATE):
             of = "" if tally.count is None else f" of {number(tally.count.total)}"
@@ -140,32 +142,38 @@ class Matches(Vertical):
             lines += self._errors(tally, tally.count)
             lines += self._source(tally.count)
             lines += self._functions(tally.count)
-            lines.append(self._statuses(tally.count))
+            lines += self._statuses(tally.count)
         self._figures.update(Content("\n").join(lines), layout=False)
 
-    def _figure(self, tally: CountShown) -> Content:
+    def _figure(self, tally: CountShown) -> list[Content]:
         """How many match, and their part as a bar."""
         count = tally.count
         if tally.stage is Stage.INVALID:
-            return toned(("–  ", "strong"), ("counts return once the filter is valid", "quiet"))
+            return [toned(("–  ", "strong"), ("counts return once the filter is valid", "quiet"))]
         if tally.stage is Stage.FAILED:
-            return toned(("–", "strong"))
+            return [toned(("–", "strong"))]
         if count is None:
-            return Content("")
+            return [Content("")]
         if tally.stage is Stage.COUNTING:
-            return toned((f"{number(count.matched)} of {number(count.total)} runs before", "quiet"))
-        between = ""
+            return [toned((f"{number(count.matched)} of {number(count.total)} runs before", "quiet"))]
+        matched, between = number(count.matched), ""
         if tally.stage is Stage.ESTIMATE:
             matched, between = about(count.matched, count.low, count.high)
-            told = toned((f"about {matched}", "count"), (f" of {number(count.total)} runs", "plain"))
-        else:
-            told = toned((number(count.matched), "count"), (f" of {number(count.total)} runs", "plain"))
+            matched = f"about {matched}"
+        parts = [toned((matched, "count"), (f" of {number(count.total)} runs", "plain"))]
+        if between:
+            parts.append(toned((f"({between})", "plain")))
         share = count.matched / count.total if count.total else 0.0
-        percent = f"  {percentage(share)}"
-        told += toned((f"  ({between})" if between else "", "plain"))
-        room = self._figures.content_size.width - told.cell_length - len(percent) - 2
+        parts.append(toned((percentage(share), "plain")))
+        *above, last = self._lines(parts, gap="  ")
+        room = self._figures.content_size.width - last.cell_length - 2
         bar = proportion(share, min(_LONGEST_BAR, room)) if room >= _SHORTEST_BAR else ""
-        return told + toned((percent, "plain"), (f"  {bar}" if bar else "", "chart"))
+        return [*above, last + toned((f"  {bar}" if bar else "", "chart"))]
+
+    def _lines(self, parts: Sequence[Content], *, gap: str, indent: str = "") -> list[Content]:
+        """No part is broken. Where lines do not wrap there is room for few: then it is one, as far as that goes."""
+        wraps = self._figures.styles.text_wrap == "wrap"
+        return side_by_side(parts, self._figures.content_size.width if wraps else _ANY_WIDTH, gap=gap, indent=indent)
 
     def _state(self, tally: CountShown) -> Content:
         """What kind of figure it is, and how old."""
@@ -197,15 +205,16 @@ class Matches(Vertical):
             return [toned((f"! counted here, not by the replica: {one_line(count.replica_failed)}", "warn"))]
         return []
 
-    def _statuses(self, count: Count) -> Content:
+    def _statuses(self, count: Count) -> list[Content]:
         sign = "" if count.exact else "≈"
-        parts: list[tuple[str, str]] = []
-        for status, amount in count.by_status.items():
-            parts += [
+        parts = [
+            toned(
                 (f"{status.value} ", "quiet"),
-                (f"{sign}{about(amount, count.low, count.high)[0]}   ", "plain" if amount else "quiet"),
-            ]
-        return toned(*parts)
+                (f"{sign}{about(amount, count.low, count.high)[0]}", "plain" if amount else "quiet"),
+            )
+            for status, amount in count.by_status.items()
+        ]
+        return self._lines(parts, gap="   ") if parts else []
 
     def _errors(self, tally: CountShown, count: Count) -> list[Content]:
         errors = count.errors
@@ -215,11 +224,16 @@ class Matches(Vertical):
             return []
         sign = "" if count.exact else "≈ "
         noun = "run" if errors == 1 else "runs"
-        why = f": {one_line(tally.failures[0])}" if tally.failures else ""
-        line = toned((f"! {sign}{number(errors)} {noun} cannot be evaluated{why}", "warn"))
-        if not tally.advice:
-            return [line]
-        return [line, toned((f"  {one_line(tally.advice)}", "field"))]
+        told = f"! {sign}{number(errors)} {noun} cannot be evaluated"
+        parts = [toned((f"{told}:" if tally.failures else told, "warn"))]
+        if tally.failures:
+            parts.append(toned((one_line(tally.failures[0]), "warn")))
+        lines = self._lines(parts, gap=" ", indent="  ")
+        if tally.advice:
+            what, colon, condition = one_line(tally.advice).partition(": ")
+            parts = [toned((f"  {what}{colon.rstrip()}", "field")), toned((condition, "field"))]
+            lines += self._lines(parts, gap=" ", indent="    ")
+        return lines
 
     def on_histogram_chart_moved(self) -> None:
         self._draw()
@@ -229,4 +243,5 @@ class Matches(Vertical):
         if len(count.by_function) < 2:
             return []
         largest = sorted(count.by_function.items(), key=lambda item: (-item[1], item[0]))[:4]
-        return [toned(*((f"{one_line(name)} {number(amount)}   ", "quiet") for name, amount in largest))]
+        told = [toned((f"{one_line(name)} {number(amount)}", "quiet")) for name, amount in largest]
+        return self._lines(told, gap="   ")

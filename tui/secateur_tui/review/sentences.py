@@ -26,6 +26,7 @@ from secateur.words.tables import Column
 from secateur_tui.frame.bars import progress
 from secateur_tui.frame.columns import Cell, lay_out_cells
 from secateur_tui.frame.fields import field_cell, field_column, plain_fields
+from secateur_tui.frame.phrases import side_by_side
 from secateur_tui.history.details import terminating
 from secateur_tui.review.figures import Figures
 from secateur_tui.themes import toned
@@ -195,7 +196,7 @@ class Facts:
             legend.append(toned((f"! nothing else waits in {queue}: no run is left", "warn")))
         if errors:
             legend.append(toned((f"{_ODD} {around}{number(errors)} cannot be evaluated: kept", "warn")))
-        return Content("\n").join([bar, *_side_by_side(legend, width), *self._becomes(count)])
+        return Content("\n").join([bar, *side_by_side(legend, width), *self._becomes(count)])
 
     def _becomes(self, count: Count | None) -> list[Content]:
         """What becomes of the runs."""
@@ -326,15 +327,6 @@ def _cells(parts: list[tuple[int, str, str]], width: int) -> list[int]:
     cells = [max(1, round(many * width / total)) if many else 0 for many, _, _ in parts]
     cells[cells.index(max(cells))] -= sum(cells) - width
     return cells
-
-
-def _side_by_side(parts: Sequence[Content], width: int) -> list[Content]:
-    """As many parts to a line as fit; none is broken."""
-    lines = [parts[0]]
-    for part in parts[1:]:
-        longer = lines[-1] + Content("   ") + part
-        lines[-1:] = [longer] if longer.cell_length <= width else [lines[-1], part]
-    return lines
 
 
 def _labelled(label: str, content: Content) -> Content:

@@ -12,6 +12,7 @@ from standing_incident import CULPRIT
 from secateur.cel import filters
 from secateur.cel.diagnostics import Reporter
 from secateur.cel.syntax.ast import Node
+from secateur_tui.app import ConsoleApp
 from secateur_tui.filter.condition import ConditionField
 from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.filter.matches import Matches, Stage
@@ -51,6 +52,37 @@ async def test_ten_thousand_typed_characters_are_looked_at_a_few_times(
         assert console.app.screen.query_one(ExpressionEditor).text == LONG[kind]
         await console.until(lambda: checked and checked[-1] == LONG[kind])
         assert len(checked) < 100
+
+
+async def test_a_keystroke_lays_out_nothing_and_is_painted_once_with_its_error(
+    start: Start, incident_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A layout takes as long as all else; what is painted in a second turn is seen a frame later."""
+    laid_out: list[bool] = []
+    painted: list[str] = []
+    lay_out, display = FilterScreen._refresh_layout, ConsoleApp._display
+
+    def lay_out_and_note(screen: FilterScreen, *args: Any, **options: Any) -> None:
+        laid_out.append(True)
+        lay_out(screen, *args, **options)
+
+    def display_and_note(app: ConsoleApp, *args: Any) -> None:
+        painted.append(console.text)
+        display(app, *args)
+
+    async with start(incident_url, refresh_seconds=3600) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.counted()
+        await console.until(lambda: "✓ valid" in console.text)
+        monkeypatch.setattr(FilterScreen, "_refresh_layout", lay_out_and_note)
+        monkeypatch.setattr(ConsoleApp, "_display", display_and_note)
+        await console.press("ampersand")
+        assert laid_out == []
+        first = next(each for each in painted if f"{CULPRIT}&" in each)
+        assert "✗ 1:" in first, first
+        await console.press("backspace")
+        await console.counted()
+        assert laid_out == []
 
 
 async def test_a_keystroke_compiles_once(start: Start, incident_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

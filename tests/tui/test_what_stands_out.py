@@ -13,6 +13,7 @@ from standing_incident import ACME, ARRIVING, CULPRIT
 
 from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.filter.examples import Examples
+from secateur_tui.frame.hot_table import HotTable
 from secateur_tui.review.pressing import FRESH_SECONDS
 
 MATCHING = f"{ACME + ARRIVING:,}"
@@ -125,6 +126,22 @@ async def test_with_a_filter_the_pane_tells_matches_from_the_rest(start: Start, 
         await console.focus(Examples)
         await console.press("[")
         await console.shows("623 that match, against", "vendor_id acme_inc")
+
+
+async def test_arrows_say_where_a_list_without_a_bar_goes_on(start: Start, incident_url: str) -> None:
+    async with start(incident_url) as console:
+        await console.filter_for("vendor-syncs")
+        table = console.app.screen.query_one(HotTable)
+        await console.until(lambda: len(table.keys) > table.size.height)
+
+        def gutters() -> list[str]:
+            return [table.render_line(y).text[:2].strip("▌ ") for y in range(table.size.height)]
+
+        blank = [""] * (table.size.height - 1)
+        assert gutters() == [*blank, "↓"]
+        await console.focus(HotTable)
+        await console.press("G")
+        assert gutters() == ["↑", *blank]
 
 
 ONE_LANE = """

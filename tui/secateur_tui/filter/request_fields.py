@@ -21,7 +21,8 @@ from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.filter.window import WindowFields
 
 SLOW_CHECK = 0.03
-"""Seconds from which on a check is not worth its time at every keystroke: then it waits for a pause in the typing."""
+"""Seconds of the processor from which on a check waits for a pause in the typing. By the clock, a quick one would wait as
+well while the machine is busy."""
 
 
 class RequestFields(Vertical):
@@ -100,10 +101,10 @@ class RequestFields(Vertical):
         if self._check_later is not None:
             self._check_later.stop()
             self._check_later = None
-        began = time.monotonic()
+        began = time.thread_time()
         self._keep()
         self.request = None if self.condition.check() else self._build()
-        self._check_took = time.monotonic() - began
+        self._check_took = time.thread_time() - began
         self._changed()
 
     def _keep(self) -> None:

@@ -129,20 +129,36 @@ class LineTable(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         base = Style.from_styles(self.styles)
-        if y == 0:
-            return self._strip(Content(" " * _GUTTER) + self._heading, base, width)
         if self._footing is not None and y == self.size.height - 1:
             return self._strip(Content(" " * _GUTTER) + self._footing, base, width)
+        more = Content.styled(self._more(y), TONES["quiet"])
+        if y == 0:
+            return self._strip(more + Content(" ") + self._heading, base, width)
         index = y - 1 + self.scroll_offset.y
         if not 0 <= index < len(self._keys):
             return Strip.blank(width, base.rich_style)
         if index != self._cursor:
-            return self._strip(Content(" " * _GUTTER) + self._line(index), base, width)
-        mark = Content.styled("▌ ", TONES["key"] if self.has_focus else TONES["quiet"])
+            return self._strip(more + Content(" ") + self._line(index), base, width)
+        mark = Content.styled("▌", TONES["key"] if self.has_focus else TONES["quiet"]) + more
         if self.has_focus:
             # A style that stands out from the terminal's background also does so reversed.
             base += Style.parse("reverse" if self.app.native_ansi_color else "on $row-cursor")
         return self._strip(mark + self._line(index), base, width)
+
+    def _more(self, y: int) -> str:
+        """Without a scrollbar, an arrow says in the first and the last line that rows lie beyond."""
+        top = self.scroll_offset.y
+        if self.styles.scrollbar_size_vertical == 0:
+            if y == 0 and top > 0:
+                return "↑"
+            if y == self._room and top + self._room < len(self._keys):
+                return "↓"
+        return " "
+
+    @property
+    def _room(self) -> int:
+        """Lines for rows: the others are the heading's and the footing's."""
+        return max(1, self.size.height - (1 if self._footing is None else 2))
 
     def _strip(self, content: Content, base: Style, width: int) -> Strip:
         segments = content.render_segments(base)
@@ -161,7 +177,10 @@ class LineTable(ScrollView, can_focus=True):
         fixed = 1 if self._footing is None else 2
         size = Size(self.scrollable_content_region.width, len(self._keys) + fixed)
         if size != self.virtual_size:
-            self.virtual_size = size
+            # Other rows move nothing but the thumb of the bar. Textual would lay out the whole screen anew, which takes
+            # as long as all else that a keystroke does. The hooks are private (hence textual<9).
+            self.set_reactive(LineTable.virtual_size, size)
+            self._scroll_update(size)
 
     def _move(self, index: int) -> None:
         index = max(0, min(index, len(self._keys) - 1))
@@ -174,9 +193,7 @@ class LineTable(ScrollView, can_focus=True):
         self.post_message(self.Moved(self, self.cursor_key))
 
     def _reveal(self) -> None:
-        fixed = 1 if self._footing is None else 2
-        room = max(1, self.size.height - fixed)
-        top = self.scroll_offset.y
+        room, top = self._room, self.scroll_offset.y
         if self._cursor < top:
             self.scroll_to(y=self._cursor, animate=False)
         elif self._cursor >= top + room:

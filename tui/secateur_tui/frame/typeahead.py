@@ -11,12 +11,17 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from math import inf
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from textual import events
 from textual.app import App
 from textual.dom import DOMNode
-from textual.widgets import Input, TextArea
+from textual.widgets import Input
+
+from secateur_tui.frame.text_fields import is_text_field
+
+if TYPE_CHECKING:
+    from textual.widgets import TextArea
 
 _QUIET_ROUNDS = 2
 """The next key is let in once nothing has moved this many times in a row."""
@@ -101,8 +106,18 @@ class TypeAhead:
                 await self._handle(event)
                 await self._settle()
             else:
-                await self._type(self._with_more_text(event, field), event, field)
-                await self._let_pass(field)
+                await self._type_and_show(self._with_more_text(event, field), event, field)
+
+    async def _type_and_show(self, event: Typed, first: Typed, field: Input | TextArea) -> None:
+        """With what the screen makes of it, such as an error, in one paint: Textual would paint the text first, and the
+        rest a frame later."""
+        screen = self._app.screen
+        with self._app.batch_update():
+            await self._type(event, first, field)
+            # The field first takes the text, then tells of it, and so do those around it.
+            for node in (field, *field.ancestors_with_self):
+                await self._let_pass(node)
+        screen.check_idle()
 
     async def _type(self, event: Typed, first: Typed, field: Input | TextArea) -> None:
         if event is not first and isinstance(event, events.Paste) and isinstance(field, TakesTyping):
@@ -139,7 +154,7 @@ class TypeAhead:
         """The text field that takes the event as text; None if the event may do anything else."""
         field = self._app.focused
         is_text = isinstance(event, events.Paste) or event.is_printable
-        return field if is_text and isinstance(field, Input | TextArea) else None
+        return field if is_text and is_text_field(field) else None
 
     def _with_more_text(self, event: Typed, field: Input | TextArea) -> Typed:
         """The event, or a paste of its character and the following ones that the field has room for."""

@@ -38,7 +38,7 @@ TONES = {
     "chart-in": "$warning",
     "chart-out": "$success",
     "chart-danger": "$error",
-    "chosen": "bold reverse",
+    "chosen": "bold reverse $foreground",
     "sweep": "$warning",
     "line": "$line",
 }

@@ -43,8 +43,14 @@ class RunDialog(Dialog[None]):
     def on_mount(self) -> None:
         panel = self.query_one("#explanation")
         panel.border_title = Content(f"{self.title_of_run}: run {one_line(self._run.id)}")
-        panel.border_subtitle = "↑ ↓ scroll"
         panel.focus()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._tell_of_more)
+
+    def _tell_of_more(self) -> None:
+        panel = self.query_one("#explanation")
+        panel.border_subtitle = "↑ ↓ scroll" if panel.max_scroll_y > 0 else ""
 
     @property
     def title_of_run(self) -> str:

@@ -21,8 +21,9 @@ from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.filter.window import WindowFields
 
 SLOW_CHECK = 0.03
-"""Seconds of the processor from which on a check waits for a pause in the typing. By the clock, a quick one would wait as
-well while the machine is busy."""
+"""Seconds of the processor from which on a check waits for a pause in the typing.
+
+By the clock, a quick check would wait as well on a busy machine."""
 
 
 class RequestFields(Vertical):

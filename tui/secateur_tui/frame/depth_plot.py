@@ -29,7 +29,7 @@ _REST_SECONDS = 0.3
 _LEAST_SECONDS, _STEPS = 5.0, 720
 """Between two queries: at least so many seconds, and one of so many steps of the whole time. The plot hardly moves sooner."""
 _QUARTER = timedelta(minutes=15)
-_REACHES = (*(_QUARTER * 2**times for times in range(7)), timedelta(hours=24), timedelta(hours=48))
+_REACHES = (*(_QUARTER * (1 << times) for times in range(7)), timedelta(hours=24), timedelta(hours=48))
 """How far back a plot reaches: few, so that its columns stand still while time goes on."""
 _AROUND_FROM_HEIGHT = 30
 """A window with at least this many lines has room for the plot, whatever else it shows."""

@@ -222,8 +222,8 @@ class Console:
         width, height = self.app.size
         stored = SNAPSHOTS / f"{name}-{width}x{height}.txt"
         if UPDATE:
-            SNAPSHOTS.mkdir(exist_ok=True)
-            stored.write_text(await self._still(), encoding="utf-8")
+            before = stored.read_text(encoding="utf-8") if stored.exists() else ""
+            stored.write_text(_as_young_as(before, await self._still()), encoding="utf-8")
         expected = stored.read_text(encoding="utf-8")
         assert not (found := _PASSING.search(expected)), f"{stored.name} is of a moment: {found[0]}"
         deadline = time.monotonic() + PATIENCE

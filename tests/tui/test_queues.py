@@ -6,12 +6,14 @@ import asyncio
 
 import pytest
 from console_driver import NARROW, SIZES, WIDE, Start
+from textual.content import Content
 from textual.geometry import Region
 from textual.widgets._toast import Toast
 
 from secateur.postgres.embedded import EmbeddedPostgres
 from secateur.runs import Scope
 from secateur.schema import install
+from secateur_tui.frame.chrome import _kept
 from secateur_tui.history.screen import HistoryScreen
 from secateur_tui.queues.depth_table import DepthTable
 from secateur_tui.queues.detail import DepthDetail
@@ -144,7 +146,7 @@ async def test_a_lost_database_is_said_and_comes_back(start: Start) -> None:
             await console.database.execute("select secateur.enqueue('shop', 'ship', '{}')")
             await console.shows("ship", "● live")
             await asyncio.to_thread(postgres.kill)
-            await console.shows("no answer", "figures", "old")
+            await console.shows("no answer", "figures", "old", "prod @ pg-3/queue")
             assert "ship" in console.text, "the last figures stay"
             assert console.app.screen.query_one(DepthTable).has_class("stale")
             await asyncio.to_thread(postgres.start)
@@ -292,3 +294,20 @@ async def test_history_that_comes_too_late_ends_no_console(start: Start, inciden
         assert isinstance(screen, QueuesScreen)
         await screen.query_one(DepthTable).remove()
         await screen._remember().wait()
+
+
+def test_an_engine_stands_only_beside_its_database() -> None:
+    names = {
+        "brand": Content(" ✂ secateur "),
+        "context": Content(" prod"),
+        "database": Content(" @ pg-3/queue"),
+        "engine": Content("  native"),
+    }
+    shown = {room: _kept(names, room).plain for room in (40, 26, 18, 17, 4)}
+    assert shown == {
+        40: " ✂ secateur  prod @ pg-3/queue  native",
+        26: " prod @ pg-3/queue  native",
+        18: " prod @ pg-3/queue",
+        17: " prod",
+        4: "",
+    }

@@ -50,40 +50,50 @@ class Header(Widget):
         mode = toned(*_mode(session))
         clock = toned((f"  {self.feed.as_of:%H:%M:%S} UTC" if self.feed.as_of else "", "quiet"))
         right = mode + clock + Content(" ")
-        live = Content("  ") + self._connection()
-        left = self._left(width - right.cell_length - live.cell_length)
-        left += live
+        room = width - right.cell_length
+        names = self._names()
+        least = names["context"].cell_length + names["database"].cell_length
+        wordings = [Content("  ") + each for each in self._connection()]
+        live = next((each for each in wordings if each.cell_length + least <= room), wordings[-1])
+        left = _kept(names, room - live.cell_length) + live
         gap = max(1, width - left.cell_length - right.cell_length)
         return (left + Content(" " * gap) + right).truncate(width)
 
-    def _left(self, room: int) -> Content:
-        """Where this is. If space is short, the context is dropped last, because mistaking it would be worst."""
+    def _names(self) -> dict[str, Content]:
+        """Where this is."""
         session = self._session
         context = one_line(session.context) if session.context else ""
-        parts = {
+        return {
             "brand": toned((" ✂ secateur ", "strong")),
             "context": _context(context, production=session.production),
             "database": toned((f" @ {session.where}" if context else f" {session.where}", "quiet")),
             "engine": toned((f"  {session.queue.reader.engine_name}", "quiet")),
         }
-        kept: set[str] = set()
-        for name in ("context", "database", "engine", "brand"):
-            if parts[name].cell_length <= room:
-                kept.add(name)
-                room -= parts[name].cell_length
-        return Content("").join(part for name, part in parts.items() if name in kept)
 
-    def _connection(self) -> Content:
+    def _connection(self) -> list[Content]:
+        """Whether the database answers, in ever fewer words."""
         feed = self.feed
         if feed.problem is not None:
-            age = f", figures {duration(feed.age)} old" if feed.as_of else ""
             lost = isinstance(feed.problem, Unreachable | QueryTimeout)
-            return toned((f"○ {'no answer' if lost else 'refused'}{age}, trying again", "danger"))
+            said = f"○ {'no answer' if lost else 'refused'}"
+            age = f", figures {duration(feed.age)} old" if feed.as_of else ""
+            return [toned((told, "danger")) for told in (f"{said}{age}, trying again", said + age, said)]
         if feed.as_of is None:
-            return toned(("◌ connecting", "warn"))
+            return [toned(("◌ connecting", "warn"))]
         if feed.is_stale:
-            return toned((f"◌ waiting, figures {duration(feed.age)} old", "warn"))
-        return toned((f"● live {feed.every:g} s", "good"))
+            return [toned((told, "warn")) for told in (f"◌ waiting, figures {duration(feed.age)} old", "◌ waiting")]
+        return [toned((f"● live {feed.every:g} s", "good"))]
+
+
+def _kept(names: dict[str, Content], room: int) -> Content:
+    """As much of where this is as there is room for: the context last goes, because it must not be mistaken, and no
+    engine stands where its database has no room."""
+    kept: set[str] = set()
+    for name in ("context", "database", "engine", "brand"):
+        if names[name].cell_length <= room and (name != "engine" or "database" in kept):
+            kept.add(name)
+            room -= names[name].cell_length
+    return Content("").join(part for name, part in names.items() if name in kept)
 
 
 def _mode(session: Session) -> list[tuple[str, str]]:

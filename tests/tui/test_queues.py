@@ -141,7 +141,7 @@ async def test_a_database_without_the_schema_says_what_to_do(start: Start, empty
 
 async def test_a_lost_database_is_said_and_comes_back(start: Start) -> None:
     with EmbeddedPostgres() as postgres:
-        async with start(postgres.url) as console:
+        async with start(postgres.url, size=WIDE) as console:
             await install(console.database)
             await console.database.execute("select secateur.enqueue('shop', 'ship', '{}')")
             await console.shows("ship", "● live")
@@ -308,6 +308,6 @@ def test_an_engine_stands_only_beside_its_database() -> None:
         40: " ✂ secateur  prod @ pg-3/queue  native",
         26: " prod @ pg-3/queue  native",
         18: " prod @ pg-3/queue",
-        17: " prod",
+        17: " ✂ secateur  prod",
         4: "",
     }

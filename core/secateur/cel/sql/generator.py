@@ -189,8 +189,7 @@ class Generator:
                 return self._binary(node)
             case Logical():
                 joined = " and " if node.operator == "&&" else " or "
-                operands = node.operands if self._stored else gathered(node)
-                return boolean(f"({joined.join(forms.bool(self.sql(operand)) for operand in operands)})")
+                return boolean(f"({joined.join(forms.bool(self.sql(operand)) for operand in gathered(node))})")
             case Conditional():
                 return self._conditional(node)
             case Call(function="size", operands=(sized,)) if (count := self._loops.size(sized)) is not None:

@@ -28,7 +28,7 @@ from secateur_tui.themes import toned
 _REST_SECONDS = 0.3
 """How long the cursor rests before its row is looked up."""
 _LEAST_SECONDS, _STEPS = 5.0, 720
-"""Between two queries: at least so many seconds, and one of so many steps of the whole time. The plot hardly moves sooner."""
+"""Between two queries: at least so many seconds, and one of so many steps of the whole time. It hardly moves sooner."""
 _QUARTER = timedelta(minutes=15)
 _REACHES = (*(_QUARTER * (1 << times) for times in range(7)), timedelta(hours=24), timedelta(hours=48))
 """How far back a plot reaches: few, so that its columns stand still while time goes on."""

@@ -127,8 +127,8 @@ class DepthPlot(Static):
         elif not self.is_kept:
             self.update(toned((" This queue keeps no history.", "quiet")), layout=False)
         elif series is None:
-            lines = textwrap.wrap(f"! {self._problem}" if self._problem else "", max(1, self.size.width - 1))
-            self.update(toned(("\n".join(f" {line}" for line in lines), "warn")), layout=False)
+            told = textwrap.wrap(f"! {self._problem}" if self._problem else "", max(1, self.size.width - 1))
+            self.update(toned(("\n".join(f" {line}" for line in told), "warn")), layout=False)
         else:
             lines = self._lines(series, self.size.width, self.size.height)
             self.update(Content("\n").join(lines), layout=False)

@@ -14,7 +14,7 @@ help:
 	@echo "make race         workers and operators against each other, and random histories; COMMITS=10000 HISTORIES=1000"
 	@echo "make gates        the workers of each engine that can be gated against commits; COMMITS=1000, ARGS='-k Oban'"
 	@echo "make floods       floods of known cause, whose filters must be suggested; FLOODS=200 of each generator"
-	@echo "make engines      every installation of every queue of others, on every Postgres"
+	@echo "make engines      every installation of every other engine's queue, on every Postgres"
 	@echo "make lint         ruff, mypy and the direction of imports"
 	@echo "make format       what ruff can mend by itself"
 	@echo "make bench        the benchmarks; ARGS='drain sweep' for some of them, --resume for what is missing, --quick to try,"

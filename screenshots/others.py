@@ -1,4 +1,4 @@
-"""Pictures of the console over queues of others: their real schemas, their own workers, as in `make demo ENGINE=…`."""
+"""Pictures of the console over other engines' queues, with their real schemas and workers, as in `make demo ENGINE=…`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def name_of(bed: type[Bed]) -> str:
 
 
 async def alone(size: tuple[int, int], directory: Path, bed_of: type[Bed]) -> None:
-    """One queue of others: its flood, and the filter that is suggested for it."""
+    """One queue of another engine: its flood, and the filter that is suggested for it."""
 
     async def take(camera: Camera) -> None:
         await camera.shows("event.data.vendor == ")

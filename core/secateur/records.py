@@ -45,7 +45,7 @@ class AppTable(SQLModel, table=True):
     """When the app was paused; None if it is not paused."""
     paused_by: str | None = Field(default=None, sa_type=Text)
     installation: str | None = Field(default=None, sa_type=Text)
-    """The queue of others that it is of; None for secateur's own."""
+    """The other engine's queue that it belongs to; None for secateur's own."""
 
 
 class FunctionTable(SQLModel, table=True):
@@ -137,7 +137,7 @@ class CancellationTable(CancellationFields, table=True):
 
     run_id: UUID | None = None
     job_id: str | None = Field(default=None, sa_type=Text)
-    """In its place for a job in a queue of others."""
+    """Takes its place for a job in another engine's queue."""
 
 
 class Cancellation(CancellationFields):

@@ -121,7 +121,7 @@ async def _queues_of_others(
 
 
 async def find_installation(database: Database, name: str | None) -> Installation:
-    """The queue of others of that name, or the only one of that engine; without a name, the only one that there is.
+    """The other engine's queue with that name, or the only one of that engine; without a name, the only one.
 
     Raises `NotInstalled` and `UsageError`.
     """
@@ -172,7 +172,7 @@ async def open_engine(database: Database, replica: Database | None = None, name:
 
 
 async def _is_unused(own: Source) -> bool:
-    """Whether secateur's own queue is there only because its schema was installed to cancel in queues of others."""
+    """Whether secateur's own queue exists only because its schema was installed for other engines' queues."""
     try:
         return not await own.depth()
     except DatabaseError:

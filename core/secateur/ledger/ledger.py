@@ -56,7 +56,7 @@ class Ledger:
     """Cancellations and retries of secateur's own queue in one database, whoever made them."""
 
     installation: str | None = None
-    """In a subclass: the queue of others whose cancellations these are. No other ledger has them."""
+    """In a subclass: the other engine's queue whose cancellations these are. No other ledger has them."""
     commits_by: ClassVar[str] = "commit_cancellations"
     """The function that only whoever may commit can call."""
 

@@ -54,7 +54,7 @@ class PaletteScreen(Dialog[Entry | None]):
     BINDINGS = bindings_of("palette", priority=True)
 
     def __init__(self, session: Session, entries: Sequence[Entry], title: str, wanted: str) -> None:
-        """`wanted` names what the user looks for, in the plural."""
+        """`wanted` says what the user looks for."""
         super().__init__(session)
         self._entries, self._title, self._wanted = entries, title, wanted
         self._offered: list[Entry] = []

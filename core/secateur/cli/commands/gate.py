@@ -1,4 +1,4 @@
-"""`gate`: keeps claims of a queue of others from taking what a cancellation matches."""
+"""`gate`: keeps claims of another engine's queue from taking what a cancellation matches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One batch of a sweep in a queue of others; restores.py has those of a restore.
+"""One batch of a sweep in another engine's queue; restores.py has those of a restore.
 
 A batch is one transaction. It calls the ledger's functions and the engine's own statements. It locks the rows first and
 decides afterwards, by a statement that reads them again. So it cancels nothing that was claimed or changed meanwhile.

@@ -1,4 +1,4 @@
-"""What batches of sweeps and of restores in a queue of others have in common."""
+"""The common parts of batches of sweeps and restores in another engine's queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The depth of a queue of others: counted at each look, since nobody keeps its sums."""
+"""The depth of another engine's queue: counted at each reading, since nobody keeps its sums."""
 
 from __future__ import annotations
 

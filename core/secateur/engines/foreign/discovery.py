@@ -1,4 +1,4 @@
-"""Finds the queues of others in a database, whatever their schemas and prefixes."""
+"""Finds other engines' queues in a database, whatever their schemas and prefixes."""
 
 from __future__ import annotations
 

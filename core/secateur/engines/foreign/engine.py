@@ -1,4 +1,4 @@
-"""A queue of others for which secateur was installed: its runs can be cancelled, and come back."""
+"""Another engine's queue for which secateur was installed: its runs can be cancelled and restored."""
 
 from __future__ import annotations
 

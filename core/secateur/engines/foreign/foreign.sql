@@ -1,4 +1,4 @@
--- Statements that read a queue of others, instead of those of relation.sql, which its indexes would not serve, or besides them. {runs}
+-- Statements that read another engine's queue, instead of those of relation.sql, which its indexes would not serve, or besides them. {runs}
 -- has every run. {unfinished} and {among} are predicates in the engine's words.
 
 -- name: detected

@@ -1,4 +1,4 @@
-"""The gate of a queue of others: a trigger on its table. It keeps workers from claiming what cancellations match."""
+"""The gate of another engine's queue: a trigger on its table. It keeps workers from claiming matching jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who has locked rows of a queue of others, so that a sweep cannot go on."""
+"""Who holds locks on rows of another engine's queue, so that a sweep cannot go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One queue of others, as it was found in a database."""
+"""One queue of another engine, as it was found in a database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Installs secateur for a queue of others: its schema in the database, and a row that names the queue."""
+"""Installs secateur for another engine's queue: its schema in the database, and a row that names the queue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from secateur.schema import InstallSteps, Part, inspect_installation, install
 _SQL = Statements.load("secateur.engines.foreign", "foreign.sql")
 
 LEDGER = frozenset({Part.LEDGER})
-"""All that it takes to cancel in a queue of others: no table and no function of secateur's own queue."""
+"""All that it takes to cancel in another engine's queue: no table and no function of secateur's own queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class QueueSteps:
 
 @dataclass(frozen=True, slots=True)
 class InstalledQueue:
-    """A queue of others for which secateur was installed."""
+    """Another engine's queue for which secateur was installed."""
 
     version: str
     """As it was then."""

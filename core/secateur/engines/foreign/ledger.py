@@ -1,4 +1,4 @@
-"""The ledger of a queue of others: the records are in secateur's tables, the runs in the engine's.
+"""The ledger of another engine's queue: the records are in secateur's tables, the runs in the engine's.
 
 In the database its apps are called `NAME/APP`, after the queue. Callers only see `APP`.
 """

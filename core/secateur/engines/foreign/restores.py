@@ -1,4 +1,4 @@
-"""One batch of a restore in a queue of others: it puts back what an undone cancellation took, or hands it over.
+"""One batch of a restore in another engine's queue: it puts back what an undone cancellation took, or hands it over.
 
 The conditions of the other cancellations are evaluated while the batch holds rows, and the app's lock, shared. So they
 have as little time as those of a sweep's batch. If that is too little, the next batches take fewer runs. A single run

@@ -1,4 +1,4 @@
-"""What a cancellation in a queue of others means, and the statements that find its runs."""
+"""What a cancellation in another engine's queue means, and the statements that find its runs."""
 
 from __future__ import annotations
 

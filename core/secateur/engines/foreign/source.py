@@ -1,4 +1,4 @@
-"""Reads a queue of others: no right but SELECT on its tables is needed, and nothing installed."""
+"""Reads another engine's queue. This needs only SELECT on its tables, and no install."""
 
 from __future__ import annotations
 

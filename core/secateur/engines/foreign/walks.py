@@ -1,4 +1,4 @@
-"""What a sweep of a queue of others has found, and takes batch by batch."""
+"""The jobs that a sweep of another engine's queue has found, and takes batch by batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of the console over other engines' queues, with their real schemas and workers, as in `make demo ENGINE=…`."""
+"""Pictures of the console over other engines' queues, with real schemas and workers, as in `make demo ENGINE=…`."""
 
 from __future__ import annotations
 

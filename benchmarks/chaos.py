@@ -153,10 +153,10 @@ BREAKS: dict[str, Break] = {
 
 
 _MEANING = (
-    "Lost: acknowledged, never begun, and no longer in the queue. Begun twice: begun once more after its function had",
-    "ended; of a worker that is killed, that may not be recorded yet, and no queue can know. Cut off: begun again",
-    "because its worker had not ended it: at least once. Stalled: it waits still, though a worker is alive. After the",
-    "method of hardbyte/postgresql-job-queue-benchmarking.",
+    "Lost: acknowledged, never begun, and no longer in the queue. Begun twice: begun again after its function had",
+    "ended. (If a worker is killed, that end may not be recorded yet, and no queue can know of it.) Cut off: begun",
+    "again because its worker had not ended it: at least once. Stalled: it still waits, though a worker is alive. The",
+    "method is that of hardbyte/postgresql-job-queue-benchmarking.",
 )
 _COLUMNS = (
     *("what breaks", "queue", "acknowledged", "refused", "lost", "begun twice", "cut off and begun again"),

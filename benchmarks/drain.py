@@ -28,15 +28,15 @@ LONGEST_DRAIN = 4.0
 TRIED = """
 ### What a run's time goes into, and what was tried (2026-11-28, AMD EPYC, without load from the worker; load 15 to 20)
 
-- Batches of 16: the call itself, whose cost hardly depends on its runs. Of its 1.2 to 1.4 ms in the server,
-  the two updates of runs take half (their checks took 8 % of the whole, and take 4 % now), what has to be known
-  first 8 %, locking the runs 5 %, the app's lock 2 %. Where the disk is not quick, a claim and its flush were two
-  calls. They are one now, with 6 % less of the server's time and 34 % less of the worker's. A shorter look at what
-  has to be known saved nothing.
-- A connection's first claim takes 20 ms, since it plans. So claims go over the same connection, one after the other.
+- Batches of 16: most of the time goes into the call itself, whose cost hardly depends on its runs. It takes 1.2 to 1.4
+  ms in the server. The two updates of runs take half of that (their checks took 8 % of the whole, and take 4 % now),
+  the survey before them 8 %, locking the runs 5 %, the app's lock 2 %. On a slow disk, a claim and its flush used to be
+  two calls. They are one now, with 6 % less of the server's time and 34 % less of the worker's. A shorter survey saved
+  nothing.
+- A connection's first claim takes 20 ms, because Postgres plans it. So claims use one connection, one after another.
 - Batches of 500: three versions of the row and eight index entries. With `running` left out of `runs_unfinished`, a run
   took 2 to 6 % less time and 100 bytes less WAL; without `runs_drained`, no less time and 50 to 90 bytes less. Neither
-  reaches the goals, and the first would take nine other queries apart. So they were not done.
+  reaches the goals, and the first would split nine other queries in two. So they were not done.
 - The worker's own share, without Postgres, fell from 16 to 8 µs a run where the function does not read its event.
 - Nobody is notified while claims find more than two runs.
 """

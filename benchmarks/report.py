@@ -58,8 +58,8 @@ class Report:
         text = [
             "# Results",
             "",
-            "Made by `make bench`. The sides of a comparison take turns within one run on one server. Ratios travel;",
-            "absolute figures are those of the machine that their chapter names.",
+            "Made by `make bench`. The sides of a comparison take turns within one run on one server. Compare ratios:",
+            "absolute figures hold only for the machine that their chapter names.",
             "",
             "## Goals",
             "",

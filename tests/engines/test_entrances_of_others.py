@@ -42,11 +42,11 @@ def cli(url: str, *arguments: str, code: int = 0) -> str:
     with start(
         [sys.executable, "-m", "secateur.cli", *arguments, "--database", url],
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "SECATEUR_AUTHOR": "nadia"},
     ) as process:
-        said: str = process.communicate()[0]
+        said = "".join(process.communicate())
     assert process.returncode == code, said
     return said
 

@@ -51,7 +51,7 @@ _VARYING = (
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{1,12})*…"), "00000000…"),
     (re.compile(r"(YYYY-MM[^\n]*?) +│\n"), r"\1 │\n"),
     (re.compile(r"─+ exact · [^\n·─]*ago( · F5 counts again)?|─+ exact · just now *"), "── exact · just now"),
-    (re.compile(r"(just now|\d+ s ago) *"), "just now "),
+    (re.compile(r"(just now|\d+ s ago|\dm \d\ds ago) *"), "just now "),
     (re.compile(r"(?<=▌ )\d+ s +(?=\w)"), "just now "),
     (re.compile(r"= \d+ \w{3} HH:MM:SS UTC, in [\dhms ]*[hms]"), "= DAY HH:MM:SS UTC, in a while"),
     (re.compile(r"(?<=since )\d\d:\d\d\b"), "HH:MM"),

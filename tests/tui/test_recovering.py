@@ -94,12 +94,12 @@ async def test_runs_ask_again(start: Start, incident_url: str) -> None:
 
 
 async def test_a_review_counts_again(start: Start, incident_url: str) -> None:
-    async with start(incident_url, size=WIDE, query_timeout_seconds=1) as console:
+    async with start(incident_url, size=WIDE, query_timeout_seconds=5) as console:
         await console.shows("flood")
         async with locked(incident_url, "secateur.runs"):
             await console.press("enter")
             await console.type(CULPRIT)
             await console.shows("not counted")
             await console.press("f9")
-            await console.shows("Not counted", "still not counted: the database did not answer within 1 s")
+            await console.shows("Not counted", "still not counted: the database did not answer within 5 s")
         await console.shows(f"Cancel {ACME + ARRIVING:,} runs", "exact, just now", "/s still match")

@@ -37,7 +37,12 @@ GATES: dict[str, tuple[str, int] | None] = {
 }
 GOALS = {"nothing active": 0.95, "1 equality": 0.92, "1 complex": 0.92, "10 equalities": 0.88, "10 complex": 0.88}
 WARM_UP = 20
-WHY = "these jobs do nothing, and each pays for a trigger and a call of the generated function"
+WHY = {
+    "procrastinate": "these jobs do nothing, and each claim pays for the lock, the last change's number and a generated"
+    " function",
+    "oban": "these jobs do nothing: of such a job's time a row trigger with an empty function takes 4 %, and one whose"
+    " condition keeps it from being called 6 %; the first job of a claim pays for the lock",
+}
 TABLES_OF_OBAN = Path(__file__).parent.parent / "tests" / "engines" / "beds" / "oban_elixir.sql"
 
 
@@ -132,7 +137,7 @@ async def measure(ground: Ground) -> list[str]:
                 what = (
                     f"{claims.engine}: claims of {claims.batch} and their completion a second of processor time, {name}"
                 )
-                goals += because(goal(what, saved, least=GOALS[name]), WHY)
+                goals += because(goal(what, saved, least=GOALS[name]), WHY[claims.engine])
     return [*lines, "", *goals]
 
 

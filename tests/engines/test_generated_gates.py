@@ -129,7 +129,7 @@ async def test_it_agrees_with_the_evaluator(
     ],
 )
 async def test_what_somebody_writes_by_hand_is_told_apart_only_with_fixed_settings(
-    written: str, database: Database
+    keeper: GateKeeper, written: str, database: Database
 ) -> None:
     """A screen has the session's settings, and no limit of time: it takes nothing that the compiler does not write."""
     plain = "select plain from secateur.plain_condition($1, $2::text::jsonb, '{}')"

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import timedelta
 from typing import Any
@@ -255,7 +256,80 @@ async def test_a_function_that_stops_the_event_loop(queue: Queue, embedded_url: 
     async with working(embedded_url, app):
         later = await queue.enqueue("billing", "bad", {})
         await in_status(queue, later, RunStatus.COMPLETED)
-    await fails_as(queue, embedded_url, app, "RuntimeError: a function must not stop the event loop of its worker")
+    await fails_as(queue, embedded_url, app, "RuntimeError: a function must not call stop() of its worker's event loop")
+
+
+def _task_factory() -> None:
+    asyncio.get_running_loop().set_task_factory(lambda loop, coro, **options: asyncio.Task(coro, loop=loop, **options))
+
+
+def _default_executor() -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (_task_factory, "set_task_factory"),
+        (_default_executor, "set_default_executor"),
+        (lambda: asyncio.get_running_loop().shutdown_default_executor(), "shutdown_default_executor"),
+        (lambda: asyncio.get_running_loop().shutdown_asyncgens(), "shutdown_asyncgens"),
+    ],
+)
+async def test_a_function_that_changes_the_event_loop(
+    queue: Queue, embedded_url: str, call: Callable[[], Any], name: str
+) -> None:
+    app = App("billing")
+
+    @app.function(id="bad", retries=0)
+    async def bad(run: ActiveRun) -> None:
+        if (made := call()) is not None:
+            await made
+
+    await fails_as(queue, embedded_url, app, f"RuntimeError: a function must not call {name}() of its worker's event loop")
+
+
+async def test_a_function_cannot_cancel_the_tasks_of_its_worker_or_of_other_runs(
+    queue: Queue, embedded_url: str
+) -> None:
+    app, of_the_test, refused = App("billing"), asyncio.all_tasks(), list[str]()
+
+    @app.function(id="bad", retries=0)
+    async def bad(run: ActiveRun) -> None:
+        if "fail" not in run.event:
+            return
+        own = asyncio.create_task(asyncio.sleep(60))
+        await run.step("a step", asyncio.sleep, 0)  # what asks the queue for several runs is nobody's
+        for task in asyncio.all_tasks() - of_the_test - {asyncio.current_task()}:
+            try:
+                task.cancel()
+            except RuntimeError as error:
+                refused.append(str(error))
+        await asyncio.wait([own])
+        assert own.cancelled(), "it may cancel what it has begun itself"
+        raise ValueError("it was refused")
+
+    await fails_as(queue, embedded_url, app, "ValueError: it was refused")
+    assert "a function must not cancel the tasks of its worker" in refused
+    assert any("a function must not cancel the tasks of billing / good" in each for each in refused)
+
+
+async def test_tasks_that_outlive_their_run_can_be_cancelled_by_another(queue: Queue, embedded_url: str) -> None:
+    """As when one run begins what several share, such as a client with a task of its own, and a later one closes it."""
+    app, shared = App("billing"), list[asyncio.Task[None]]()
+
+    @app.function(id="sharing")
+    async def sharing(run: ActiveRun) -> None:
+        if not shared:
+            shared.append(asyncio.create_task(asyncio.sleep(600)))
+            return
+        shared[0].cancel()
+        await asyncio.wait(shared)
+
+    async with working(embedded_url, app):
+        for _ in range(2):
+            await in_status(queue, await queue.enqueue("billing", "sharing", {}), RunStatus.COMPLETED)
+    assert shared[0].cancelled()
 
 
 async def test_a_plain_function_that_returns_a_coroutine_says_so(queue: Queue, embedded_url: str) -> None:

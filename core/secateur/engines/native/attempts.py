@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from secateur.engines.native.active_runs import ActiveRun, Discard, RetryAfter, RunCancelled, SyncRun
 from secateur.engines.native.claims import Claim, Claims
-from secateur.engines.native.containment import NAMES, PRESENT_RUN, Escaped
+from secateur.engines.native.containment import NAMES, PRESENT_RUN, UNDER_WAY, Escaped
 from secateur.engines.native.functions import AsyncWork, PlainWork
 from secateur.engines.native.observing import AttemptEnd
 from secateur.spans import fail, span, tracer
@@ -142,10 +142,12 @@ class Attempt:
         if timeout is not None:
             loop = asyncio.get_running_loop()
             timer = loop.call_later(timeout.total_seconds(), self.interrupt, Interruption.TIMEOUT)
+        UNDER_WAY.add(id(self.claim.run))
         try:
             work = self._await if self.claim.function.is_async else self._run_in_thread
             return await work()
         finally:
+            UNDER_WAY.discard(id(self.claim.run))
             if timer is not None:
                 timer.cancel()
 

@@ -1,8 +1,9 @@
-"""Keeps the tasks and callbacks that a function starts from ending the process.
+"""Keeps a function, and the tasks and callbacks that it starts, from ending its worker or another run.
 
 When a task or a callback raises `SystemExit` or `KeyboardInterrupt`, asyncio lets it out of the event loop, past
 whoever awaits the task. In a task started within a run, it is replaced by `Escaped`, which is the task's own failure.
-In a callback scheduled within a run, it is reported like any other exception of a callback. No run can stop the loop.
+In a callback scheduled within a run, it is reported like any other exception of a callback. No run can stop the loop
+or take from it what the worker needs, and none can cancel a task of the worker or of another run.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ PRESENT_RUN: ContextVar[object | None] = ContextVar("secateur_run", default=None
 
 NAMES: WeakKeyDictionary[asyncio.Future[Any], object] = WeakKeyDictionary()
 """For each task that was started within a run, or performs one, the run."""
+
+UNDER_WAY: set[int] = set()
+"""The identities of the runs whose functions have begun and not ended."""
+
+_RESERVED = ("stop", "set_task_factory", "set_default_executor", "shutdown_default_executor", "shutdown_asyncgens")
+"""Methods of the event loop that code of a run must not call: other runs and the worker need what they change."""
 
 
 class LoopTurns:
@@ -66,34 +73,54 @@ class _Contained(Coroutine[Any, Any, Any]):
         return getattr(self._inner, name)
 
 
+class _Task(asyncio.Task[Any]):
+    """Code of a run can cancel it only if it belongs to the same run, or to one that has ended."""
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        present = PRESENT_RUN.get()
+        if present is not None:
+            owner = NAMES.get(self)
+            if owner is not present and (owner is None or id(owner) in UNDER_WAY):
+                raise RuntimeError(f"a function must not cancel the tasks of {owner or 'its worker'}")
+        return super().cancel(msg)
+
+
 @contextmanager
 def contained() -> Iterator[None]:
-    """Within this context, tasks of the running loop that are started within a run are contained."""
+    """Within this context, runs and the tasks that are started in the running loop are contained.
+
+    Whoever awaits a task that is started here is out of the reach of runs as well: to cancel it is to cancel the task.
+    """
     loop = asyncio.get_running_loop()
-    with _contained_callbacks(loop), _contained_tasks(loop), _kept_running(loop):
+    with _contained_callbacks(loop), _contained_tasks(loop), _kept_whole(loop):
         yield
 
 
 @contextmanager
-def _kept_running(loop: Any) -> Iterator[None]:
-    """Code of a run cannot stop the loop, in which other runs are performed."""
-    stop = loop.stop
+def _kept_whole(loop: Any) -> Iterator[None]:
+    """Code of a run cannot call the reserved methods of the loop."""
 
-    def stop_unless_in_a_run() -> None:
-        if PRESENT_RUN.get() is not None:
-            raise RuntimeError("a function must not stop the event loop of its worker")
-        stop()
+    def reserved(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call_unless_in_a_run(*arguments: Any) -> Any:
+            if PRESENT_RUN.get() is not None:
+                raise RuntimeError(f"a function must not call {name}() of its worker's event loop")
+            return method(*arguments)
 
+        return call_unless_in_a_run
+
+    guards = {name: reserved(name, getattr(loop, name)) for name in _RESERVED}
     try:
-        loop.stop = stop_unless_in_a_run
+        for name, guard in guards.items():
+            setattr(loop, name, guard)
     except AttributeError:  # a loop that is not asyncio's own
         yield
         return
     try:
         yield
     finally:
-        if loop.__dict__.get("stop") is stop_unless_in_a_run:
-            del loop.stop
+        for name, guard in guards.items():
+            if loop.__dict__.get(name) is guard:
+                delattr(loop, name)
 
 
 @contextmanager
@@ -138,10 +165,11 @@ def _contained_tasks(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     before = loop.get_task_factory()
 
     def make(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
-        name = PRESENT_RUN.get()
+        context: Context | None = options.get("context")
+        name = PRESENT_RUN.get() if context is None else context.get(PRESENT_RUN)
         if name is not None:
             coro = _Contained(coro)
-        task = before(loop, coro, **options) if before else asyncio.Task(coro, loop=loop, **options)
+        task = before(loop, coro, **options) if before else _Task(coro, loop=loop, **options)
         if name is not None:
             NAMES[task] = name
         return task

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from contextvars import Context
 from typing import Generic, Protocol, TypeVar
 
 Item = TypeVar("Item")
@@ -81,7 +82,8 @@ class Together(Generic[Item, Result]):
 
     def _begin(self) -> None:
         if self._waiting and self._asking is None and not self._others and not self._closed:
-            self._asking = asyncio.create_task(self._ask_all())
+            # In a context of its own: it serves all who ask, not the one whose item happens to be the first.
+            self._asking = asyncio.create_task(self._ask_all(), context=Context())
 
     def close(self) -> None:
         """Make no more calls; cancels those who still wait."""

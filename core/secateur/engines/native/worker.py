@@ -67,8 +67,8 @@ class Worker:
     has `grace` to finish by itself; then it is interrupted. A run that a stopping worker interrupts is queued again,
     keeps its finished steps and does not use up an attempt, at most ten times.
 
-    `connections` is the maximum number of connections to Postgres, 2 or more: one for heartbeats and, from 3 on, one
-    for notifications; everything else shares the rest. `url` None means libpq's environment variables. Raises
+    `connections` is the maximum number of connections to Postgres, 2 or more: one for heartbeats and, from 4 on, one
+    for notifications; everything else shares the rest, of which sweeps and upkeep leave one alone. `url` None means libpq's environment variables. Raises
     `UsageError` for values that cannot work.
     """
 
@@ -140,6 +140,11 @@ class Worker:
         """The maximum number of connections that it opens."""
         return self._connections or min(self.concurrency, 10) + 4
 
+    @property
+    def _listens(self) -> bool:
+        """Whether it has a connection for notifications; with fewer it polls, so that claims need not wait for sweeps."""
+        return self.connections > 3
+
     def stop(self) -> None:
         """Stop gracefully; a second call no longer waits for running runs."""
         if self._stopping.is_set():
@@ -155,23 +160,27 @@ class Worker:
 
         Raises `SecateurError` if Postgres refuses, for example the login or a missing right.
         """
-        application = f"secateur worker {self.name}"[:63]
-        spare = 2 if self.connections > 2 else 1
         try:
             with stopped_by_signals(self.stop, to_the_end=to_the_end), contained():
-                async with Database.connect(
-                    self.url, application_name=application, max_size=self.connections - spare
-                ) as database:
-                    self.database = database
-                    claims = Claims(database, self.name, self.lease)
-                    if await self._prepare(claims, database):
-                        with closing(claims):
-                            await self._work(claims, database, to_the_end=to_the_end)
+                # In a task of its own, since the present one is not contained.
+                await asyncio.create_task(self._run(to_the_end=to_the_end))
         except BaseExceptionGroup as group:
             known = group.subgroup(SecateurError)
             if known is None:
                 raise
             raise _first(known) from group
+
+    async def _run(self, *, to_the_end: bool) -> None:
+        application = f"secateur worker {self.name}"[:63]
+        spare = 2 if self._listens else 1
+        async with Database.connect(
+            self.url, application_name=application, max_size=self.connections - spare
+        ) as database:
+            self.database = database
+            claims = Claims(database, self.name, self.lease)
+            if await self._prepare(claims, database):
+                with closing(claims):
+                    await self._work(claims, database, to_the_end=to_the_end)
 
     async def _prepare(self, claims: Claims, database: Database) -> bool:
         """Register the functions. Returns False if the worker was stopped first."""
@@ -216,7 +225,7 @@ class Worker:
                 on_room=lambda app_id: self._wake(app_id, room=True),
             )
             helpers = [group.create_task(self._heartbeats.run())]
-            if self.connections > 2:
+            if self._listens:
                 helpers.append(group.create_task(self._ear.listen()))
             # Claim nothing, and use no other connection, before heartbeats can be sent.
             await self._unless_stopped(self._first_beat(self._heartbeats))

@@ -171,6 +171,44 @@ async def test_runs_a_worker_with_its_own_settings(embedded_url: str, tmp_path: 
             assert (await queue.engine.run(second)).status == RunStatus.QUEUED, "one at a time"
 
 
+CANCELS_ALL = """
+import asyncio
+from secateur import App
+
+billing = App("billing")
+
+@billing.function(id="cancelling", retries=0)
+async def cancelling(run):
+    for task in asyncio.all_tasks():
+        if run.event["politely"]:
+            try:
+                task.cancel()
+            except RuntimeError:
+                pass
+        else:
+            task.cancel()
+    await asyncio.sleep(60)
+
+@billing.function(id="invoices")
+async def invoices(run):
+    await run.step("wait", asyncio.sleep, 0)
+"""
+
+
+async def test_a_function_that_cancels_every_task_of_the_process_fails_its_own_run(
+    embedded_url: str, tmp_path: Path
+) -> None:
+    async with secateur.connect(embedded_url) as queue:
+        with commanded(tmp_path, CANCELS_ALL, "jobs_of_the_command:billing", "--database", embedded_url) as worker:
+            for politely in (True, False):
+                bad = await queue.enqueue("billing", "cancelling", {"politely": politely})
+                await in_status(queue, bad, RunStatus.FAILED)
+                good = await in_status(queue, await queue.enqueue("billing", "invoices", {}), RunStatus.COMPLETED)
+                assert good.attempt == 1
+            worker.process.send_signal(signal.SIGTERM)
+            assert await worker.exit_code() == 0
+
+
 async def test_waits_for_postgres_at_the_start(tmp_path: Path) -> None:
     with EmbeddedPostgres() as server:
         async with secateur.connect(server.url) as queue:
@@ -337,3 +375,30 @@ class TestFewConnections:
             async with working(queue, embedded_url, app, 2, connections=2, concurrency=5):
                 for id in ids:
                     await in_status(queue, id, RunStatus.COMPLETED)
+
+    async def test_claims_do_not_wait_for_what_is_done_in_the_background(self, embedded_url: str) -> None:
+        async with secateur.connect(embedded_url) as queue:
+            app = secateur.App("billing")
+
+            @app.function(id="invoices")
+            async def invoices(run: secateur.ActiveRun) -> None:
+                await run.step("wait", asyncio.sleep, 0.001)
+
+            await queue.enqueue("billing", "others", {})
+            undone = await queue.cancel({"app_id": "billing", "function_id": "others"})
+            await queue.undo(undone.id)
+            async with (
+                secateur.connect(embedded_url) as other,
+                other.database.transaction() as blocking,
+                working(queue, embedded_url, app, 3, connections=3) as worker,
+            ):
+                # The restore, and it alone, waits for this as long as it lasts.
+                await blocking.execute("lock table secateur.restores in access exclusive mode")
+                waiting = """
+                    select exists (select from pg_stat_activity
+                                    where usename = $1 and wait_event_type = 'Lock'
+                                      and query ~ 'restore_cancellation')"""
+                await eventually(lambda: queue.database.fetchval(waiting, role_of(worker)), "the restore to wait")
+                for id in await queue.enqueue_many("billing", "invoices", [{}] * 100):
+                    await in_status(queue, id, RunStatus.COMPLETED)
+                assert await queue.database.fetchval(waiting, role_of(worker)), "it still does"

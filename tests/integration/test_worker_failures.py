@@ -286,7 +286,9 @@ async def test_a_function_that_changes_the_event_loop(
         if (made := call()) is not None:
             await made
 
-    await fails_as(queue, embedded_url, app, f"RuntimeError: a function must not call {name}() of its worker's event loop")
+    await fails_as(
+        queue, embedded_url, app, f"RuntimeError: a function must not call {name}() of its worker's event loop"
+    )
 
 
 async def test_a_function_cannot_cancel_the_tasks_of_its_worker_or_of_other_runs(

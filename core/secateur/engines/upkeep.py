@@ -15,6 +15,7 @@ from datetime import timedelta
 
 from secateur.engines.base import Source, Upkeep, unsupported
 from secateur.errors import DatabaseError, NotInstalled, PermissionDenied, ReadOnly
+from secateur.postgres.turnstile import in_background
 from secateur.troubles import Troubles
 
 logger = logging.getLogger(__name__)
@@ -53,10 +54,11 @@ class Maintenance:
         """Run until cancelled. Survives a database that goes away; gives up a task for which the role lacks a right."""
         if self._read_only or not isinstance(self._engine, Upkeep):
             return
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._repeat("summing up the depth", self.compact))
-            group.create_task(self._repeat("pruning", self.prune, first=PRUNE_SECONDS / 2))
-            group.create_task(self._repeat("checking the depth", self.check, first=CHECK_SECONDS))
+        with in_background():
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._repeat("summing up the depth", self.compact))
+                group.create_task(self._repeat("pruning", self.prune, first=PRUNE_SECONDS / 2))
+                group.create_task(self._repeat("checking the depth", self.check, first=CHECK_SECONDS))
 
     @property
     def _upkeep(self) -> Upkeep:

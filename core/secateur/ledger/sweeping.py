@@ -12,6 +12,7 @@ from uuid import UUID
 from secateur.errors import DatabaseError, NotInstalled, PermissionDenied, ReadOnly, Unreachable
 from secateur.ledger.ledger import Ledger
 from secateur.ledger.steps import OpenCancellation, SweepStep
+from secateur.postgres.turnstile import in_background
 from secateur.spans import note
 from secateur.states import OPEN, State
 from secateur.troubles import Trouble, Troubles
@@ -72,24 +73,25 @@ class Sweeper:
         Survives a database that goes away; returns if the role has no right to sweep. A repeated failure is logged
         less and less often, stored with the record, and listed in `troubles`.
         """
-        while True:
-            pause = SWEEP_PAUSE
-            try:
-                pause = await self._sweep_open()
-                self._rounds.went_well("sweeping")
-            except PermissionDenied as error:
-                logger.warning("this process cannot sweep: %s", error)
-                return
-            except ReadOnly:
-                # A standby: its primary's processes sweep, until it is one itself.
-                pause = STANDBY_PAUSE
-            except (DatabaseError, NotInstalled) as error:
-                self._rounds.failed("sweeping", error)
-            self._hurried.clear()
-            # Before Python 3.12, `wait_for` loses a cancellation that arrives together with what it waits for.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._hurried.wait()
+        with in_background():
+            while True:
+                pause = SWEEP_PAUSE
+                try:
+                    pause = await self._sweep_open()
+                    self._rounds.went_well("sweeping")
+                except PermissionDenied as error:
+                    logger.warning("this process cannot sweep: %s", error)
+                    return
+                except ReadOnly:
+                    # A standby: its primary's processes sweep, until it is one itself.
+                    pause = STANDBY_PAUSE
+                except (DatabaseError, NotInstalled) as error:
+                    self._rounds.failed("sweeping", error)
+                self._hurried.clear()
+                # Before Python 3.12, `wait_for` loses a cancellation that arrives together with what it waits for.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._hurried.wait()
 
     async def _sweep_open(self) -> float:
         """Sweep batches of every open cancellation in turn, until none has anything to do right now.

@@ -68,8 +68,8 @@ class Worker:
     keeps its finished steps and does not use up an attempt, at most ten times.
 
     `connections` is the maximum number of connections to Postgres, 2 or more: one for heartbeats and, from 4 on, one
-    for notifications; everything else shares the rest, of which sweeps and upkeep leave one alone. `url` None means libpq's environment variables. Raises
-    `UsageError` for values that cannot work.
+    for notifications; everything else shares the rest, of which sweeps and upkeep leave one alone. `url` None means
+    libpq's environment variables. Raises `UsageError` for values that cannot work.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Worker:
 
     @property
     def _listens(self) -> bool:
-        """Whether it has a connection for notifications; with fewer it polls, so that claims need not wait for sweeps."""
+        """Whether it has a connection for notifications. With fewer it polls, for sweeps to hold up no claims."""
         return self.connections > 3
 
     def stop(self) -> None:

@@ -251,6 +251,21 @@ async def test_a_table_that_is_soon_not_writable(embedded_url: str, monkeypatch:
     assert any("Postgres stops to write" in each.summary for each in await of("bloat", embedded_url))
 
 
+async def test_a_schema_that_somebody_has_altered(embedded_url: str) -> None:
+    await do(
+        embedded_url,
+        "create or replace function secateur.require_read_committed() returns void language plpgsql as 'begin end'",
+        "alter table secateur.apps drop constraint apps_app_id_check, add constraint apps_app_id_check check (true)",
+    )
+    finding = await one("schema", embedded_url)
+    assert finding.severity is Severity.ERROR
+    assert finding.summary == (
+        "is not as secateur defines it: constraint apps_app_id_check of secateur.apps, function"
+        " secateur.require_read_committed"
+    )
+    assert finding.what_to_do == "run secateur install"
+
+
 async def test_a_schema_that_lacks_something(embedded_url: str, empty_database_url: str) -> None:
     await do(embedded_url, "grant execute on function secateur.claim(text, text[], integer, text, interval) to public")
     finding = await one("schema", embedded_url)

@@ -13,7 +13,7 @@ from command_line import Here
 from roles import FLOOD, events
 
 import secateur
-from secateur.errors import NotInstalled, PermissionDenied
+from secateur.errors import DatabaseError, NotInstalled, PermissionDenied
 from secateur.postgres.database import Database
 from secateur.postgres.embedded import EmbeddedPostgres
 from secateur.schema import Gap, check_installed, inspect_installation, install
@@ -137,6 +137,45 @@ async def test_a_restore_by_somebody_else(elsewhere: EmbeddedPostgres, dumped: P
         assert {row["name"] for row in owners} == {"a_restorer", "secateur_audit", "secateur_sandbox"}
 
 
+ALTERED = [
+    (
+        "create or replace function secateur.require_read_committed() returns void language plpgsql as 'begin end'",
+        "function secateur.require_read_committed()",
+    ),
+    (
+        "alter function secateur.lock_app reset lock_timeout",
+        "function secateur.lock_app(text,interval)",
+    ),
+    ("alter function secateur_cel.upper_v1 volatile", "function secateur_cel.upper_v1(text)"),
+    (
+        "drop view secateur.cancelling_runs; create view secateur.cancelling_runs as select 1 as one",
+        "view secateur.cancelling_runs",
+    ),
+    (
+        "alter table secateur.apps drop constraint apps_app_id_check, add constraint apps_app_id_check check (true)",
+        "constraint apps_app_id_check of secateur.apps",
+    ),
+    (
+        "alter table secateur.functions drop constraint functions_app_id_fkey,"
+        " add constraint functions_app_id_fkey foreign key (app_id) references secateur.apps on delete cascade",
+        "constraint functions_app_id_fkey of secateur.functions",
+    ),
+    (
+        "drop trigger refuse_odd_app on secateur.apps; create trigger refuse_odd_app after insert on secateur.apps"
+        " for each row execute function secateur.refuse_odd_app()",
+        "trigger refuse_odd_app of secateur.apps",
+    ),
+    (
+        "alter table secateur.retention alter column finished set default '1 second'",
+        "default of finished of secateur.retention",
+    ),
+    ("alter table secateur.runs alter column id set default gen_random_uuid()", "default of id of secateur.runs"),
+    ("alter table secateur.runs alter column event drop not null", "nullability of event of secateur.runs"),
+    ("alter table secateur.apps alter column created_at drop default", "default of created_at of secateur.apps"),
+    ("alter table secateur.runs alter column step set not null", "nullability of step of secateur.runs"),
+]
+"""What somebody may do by hand, and what it changes."""
+
 SPOILT = [
     (
         "revoke usage on schema secateur from secateur_worker",
@@ -190,6 +229,7 @@ SPOILT = [
     ("drop function secateur_cel.upper_v1", "function secateur_cel.upper_v1: is missing"),
     ("drop function secateur.unrestored", "function secateur.unrestored: is missing"),
     ("drop view secateur.cancelling_runs", "view secateur.cancelling_runs: is missing"),
+    *[(spoil, f"{what}: is not as secateur defines it") for spoil, what in ALTERED],
 ]
 
 
@@ -220,6 +260,45 @@ async def test_each_gap_is_found_told_and_mended(spoilable: Database, spoil: str
     assert (await install(spoilable)).is_complete
     await spoilable.execute("drop function secateur.clock_of_tests()")
     assert await rights_of(spoilable) == before
+
+
+async def test_an_upgrade_finds_what_was_altered_before_it(spoilable: Database) -> None:
+    """An older program kept no description of what it had made."""
+    await spoilable.execute("alter table secateur.migrations drop column objects")
+    of_tables = [(spoil, what) for spoil, what in ALTERED if " of " in what]
+    for spoil, _ in of_tables:
+        await spoilable.execute(spoil)
+    assert (await inspect_installation(spoilable)).is_complete, "nothing tells"
+    await spoilable.execute("update secateur.migrations set checksum = 'of before' where name = 'locks.sql'")
+    done = await install(spoilable)
+    assert {*map(str, done.gaps)} == {f"{what}: is not as secateur defines it" for _, what in of_tables}
+    assert (await install(spoilable)).is_complete
+
+
+async def test_what_another_version_of_postgres_has_described_is_described_anew(spoilable: Database) -> None:
+    await spoilable.execute("""
+        update secateur.migrations set objects = jsonb_set(objects, '{server}', '13') where objects is not null""")
+    for spoil, what in ALTERED:
+        if not what.startswith("view"):
+            await spoilable.execute(spoil)
+    found = await inspect_installation(spoilable)
+    assert [*map(str, found.gaps)] == ["secateur.migrations: describes the schema as Postgres 13 prints it"]
+    done = await install(spoilable)
+    of_tables = [f"{what}: is not as secateur defines it" for _, what in ALTERED if " of " in what]
+    assert {*map(str, done.gaps)} == {*map(str, found.gaps), *of_tables}
+    assert (await install(spoilable)).is_complete
+
+
+async def test_what_needs_an_altered_view_keeps_it_from_being_put_back(spoilable: Database) -> None:
+    await spoilable.execute("""
+        create or replace view secateur.cancelling_runs as
+          select 'a' as app_id, 'f' as function_id, 1::numeric as runs""")
+    await spoilable.execute("create view own_view as select * from secateur.cancelling_runs")
+    with pytest.raises(DatabaseError, match=r"cannot drop .*view"):
+        await install(spoilable)
+    await spoilable.execute("drop view own_view")
+    done = await install(spoilable)
+    assert [*map(str, done.gaps)] == ["view secateur.cancelling_runs: is not as secateur defines it"]
 
 
 async def rights_of(database: Database) -> list[tuple[object, ...]]:

@@ -52,7 +52,7 @@ async def schema(patient: Patient) -> list[Finding]:
 
 
 def _steps(found: InstallSteps, install: str) -> Iterator[Finding]:
-    if found.files:
+    if found.is_older:
         summary = f"the schema is older than this program: {', '.join(found.files)} to be applied"
         yield Finding("schema", Severity.ERROR, summary, install, {"to_apply": found.files})
     for problem, objects in found.by_problem().items():

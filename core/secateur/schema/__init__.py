@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -21,6 +21,15 @@ from secateur.backoff import Backoff, persist
 from secateur.errors import DatabaseError, LockUnavailable, NotInstalled, PermissionDenied
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
+from secateur.schema.alterations import (
+    SchemaObject,
+    altered,
+    describe,
+    described,
+    drop_views,
+    is_of_another_server,
+    put_back,
+)
 from secateur.schema.migrations import (
     EVERYTHING,
     REPEATABLE,
@@ -60,6 +69,8 @@ GIVING_WAY = Backoff(0.5, 0.5, attempts=10)
 LOOK_SECONDS = 0.25
 """How often an install looks up whom it waits for."""
 
+ALTERED = "is not as secateur defines it"
+
 _DEFINITION = re.compile(r"^create(?: or replace)? (function|view) (secateur|secateur_cel)\.(\w+)", re.MULTILINE)
 
 
@@ -88,6 +99,8 @@ class InstallSteps:
     """Numbered files that are in the history without having been applied: the tables were made as they are now."""
     parts: frozenset[Part] = EVERYTHING
     """What the database had before."""
+    is_older: bool = True
+    """The files differ from those that it was made by; else they are only applied again, to mend something."""
 
     @property
     def is_complete(self) -> bool:
@@ -253,9 +266,14 @@ async def _inspect(
 ) -> InstallSteps:
     applied = _by_name(await connection.fetch(_statements()["applied"]))
     gaps = await _gaps(connection, migrations, applied)
-    missing = find_missing(migrations, applied, database, parts, anew=_lacks_definitions(gaps))
+    older = find_missing(migrations, applied, database, parts)
+    missing = find_missing(migrations, applied, database, parts, anew=True) if _lacks_definitions(gaps) else older
     return InstallSteps(
-        [one.name for one in missing.to_apply], gaps, [one.name for one in missing.to_note], parts_of(applied)
+        [one.name for one in missing.to_apply],
+        gaps,
+        [one.name for one in missing.to_note],
+        parts_of(applied),
+        is_older=bool(older.to_apply),
     )
 
 
@@ -267,10 +285,13 @@ async def _apply(
     await _prepare(connection, statements)
     await connection.execute(statements["lock"])
     needed = await _inspect(connection, migrations, parts, database)
+    if (before := await described(connection)) is not None:
+        await drop_views(connection, await altered(connection, before), before)
     for migration in (one for one in migrations if one.name in {*needed.files, *needed.noted}):
         if migration.name in needed.files:
             await connection.execute(migration.sql, *migration.arguments)
         await connection.execute(statements["record"], migration.name, migration.checksum, __version__)
+    needed = await _put_back(connection, migrations, parts | needed.parts, needed)
     if needed.gaps:
         if "rights.sql" not in needed.files:
             await connection.execute(statements["mend"])
@@ -284,6 +305,26 @@ async def _apply(
     return needed
 
 
+async def _put_back(
+    connection: Any, migrations: Sequence[Migration], parts: frozenset[Part], needed: InstallSteps
+) -> InstallSteps:
+    """What belongs to tables and is not as it should be; what is found only now is a gap, too."""
+    if "rights.sql" in needed.files:
+        tables = [one.sql for one in migrations if one.are_tables and one.part in parts]
+        kept = await describe(connection, tables, are_new=not needed.parts)
+    elif (before := await described(connection)) is not None:
+        kept = before
+    else:
+        return needed
+    wrong = await altered(connection, kept)
+    await put_back(connection, wrong)
+    return replace(needed, gaps=list(dict.fromkeys([*needed.gaps, *map(_altered_gap, wrong)])))
+
+
+def _altered_gap(wrong: SchemaObject) -> Gap:
+    return Gap(str(wrong), ALTERED)
+
+
 async def _gaps(connection: Any, migrations: Sequence[Migration], applied: Mapping[str, Applied]) -> list[Gap]:
     """What is wrong in a schema that was installed before; only the dangers where the database cannot say more."""
     if not applied:
@@ -295,11 +336,18 @@ async def _gaps(connection: Any, migrations: Sequence[Migration], applied: Mappi
     lost = await connection.fetch(statements["lost"], kinds, schemas, names)
     # Without all of its functions, the schema may be unable to tell.
     asked = "rights" if not lost and await connection.fetchval(statements["tells_rights"]) else "dangers"
-    return list(dict.fromkeys(Gap(**row) for row in (*lost, *await connection.fetch(statements[asked]))))
+    gaps = [Gap(**row) for row in (*lost, *await connection.fetch(statements[asked]))]
+    if (kept := await described(connection)) is not None:
+        if await is_of_another_server(connection, kept):
+            gaps.append(Gap("secateur.migrations", f"describes the schema as Postgres {kept.server} prints it"))
+        gaps += map(_altered_gap, await altered(connection, kept))
+    return list(dict.fromkeys(gaps))
 
 
 def _lacks_definitions(gaps: Sequence[Gap]) -> bool:
-    return any(gap.gap == "is missing" and not gap.what.startswith("role ") for gap in gaps)
+    """Whether to apply the definitions anew."""
+    anew = {"is missing": ("function ", "view "), ALTERED: ("function ", "view ")}
+    return any(gap.what.startswith(anew.get(gap.gap, ())) or gap.what == "secateur.migrations" for gap in gaps)
 
 
 async def _prepare(connection: Any, statements: Statements) -> None:

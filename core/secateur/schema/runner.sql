@@ -54,7 +54,9 @@ do $$ begin
     checksum text not null,
     -- The version of the program that applied it.
     program text not null,
-    applied_at timestamptz not null default clock_timestamp()
+    applied_at timestamptz not null default clock_timestamp(),
+    -- What the schema is made of once the last file is applied, as that server prints it. Null for the other files.
+    objects jsonb
   );
   -- Every program checks first whether it fits the database, also those that may read nothing else.
   grant select on secateur.migrations to public;
@@ -69,6 +71,63 @@ select name, checksum, program from secateur.migrations
 insert into secateur.migrations (name, checksum, program) values ($1, $2, $3)
 on conflict (name) do update
    set checksum = excluded.checksum, program = excluded.program, applied_at = excluded.applied_at
+
+-- name: add_objects
+alter table secateur.migrations add column if not exists objects jsonb
+
+-- name: describe
+update secateur.migrations set objects = $2::jsonb where name = $1
+
+-- name: described
+-- Null in a schema of an older program, whose table has no such column.
+select to_jsonb(known) -> 'objects' from secateur.migrations as known where known.name = $1
+
+-- name: search_path
+select set_config('search_path', $1, true)
+
+-- name: objects
+-- What definitions and tables make, each as Postgres prints it, with nothing to be found by its bare name. Long ones by their digest.
+-- Whether rows were looked at (NOT VALID) makes no difference to what is refused.
+with made as (
+  select 'function' as kind, '' as relation, routine.oid::regprocedure::text as name,
+         -- As pg_get_functiondef says it, which takes three times as long.
+         md5(concat_ws('|', routine.prokind, routine.prosrc, routine.prolang, routine.provolatile, routine.prosecdef, routine.proisstrict,
+                       routine.proretset, routine.proleakproof, routine.proparallel, routine.procost, routine.prorows,
+                       routine.proconfig, routine.prorettype::regtype, routine.proargnames, routine.proargmodes,
+                       routine.proallargtypes::regtype[], pg_get_expr(routine.proargdefaults, 0))) as definition
+    from pg_catalog.pg_proc as routine
+   where routine.pronamespace in (to_regnamespace('secateur'), to_regnamespace('secateur_cel')) and routine.prokind in ('f', 'p')
+  union all
+  select 'view', '', own.oid::regclass::text, md5(pg_get_viewdef(own.oid))
+    from pg_catalog.pg_class as own
+   where own.relnamespace = to_regnamespace('secateur') and own.relkind = 'v'
+  union all
+  select 'constraint', known.conrelid::regclass::text, known.conname,
+         replace(pg_get_constraintdef(known.oid), ' NOT VALID', '')
+    from pg_catalog.pg_constraint as known
+   where known.connamespace = to_regnamespace('secateur') and known.conrelid <> 0 and known.contype in ('c', 'f', 'p', 'u', 'x')
+  union all
+  select 'trigger', switch.tgrelid::regclass::text, switch.tgname, pg_get_triggerdef(switch.oid)
+    from pg_catalog.pg_trigger as switch
+    join pg_catalog.pg_class as own on own.oid = switch.tgrelid and own.relnamespace = to_regnamespace('secateur')
+   where not switch.tgisinternal
+  union all
+  select own.kind, part.attrelid::regclass::text, part.attname, own.definition
+    from pg_catalog.pg_attribute as part
+    join pg_catalog.pg_class as one
+      on one.oid = part.attrelid and one.relnamespace = to_regnamespace('secateur') and one.relkind = 'r'
+     and one.relname <> 'migrations'
+    left join pg_catalog.pg_attrdef as known on known.adrelid = part.attrelid and known.adnum = part.attnum
+   cross join lateral (values ('default', pg_get_expr(known.adbin, known.adrelid)),
+                              ('nullability', case when part.attnotnull then 'not null' end)) as own (kind, definition)
+   where part.attnum > 0 and not part.attisdropped and part.attgenerated = ''
+)
+select kind, relation, name, definition from made where kind = any ($1::text[]) order by kind, relation, name
+
+-- name: views
+select own.oid::regclass::text as name, pg_get_viewdef(own.oid) as definition
+  from pg_catalog.pg_class as own
+ where own.relnamespace = to_regnamespace('secateur') and own.relkind = 'v'
 
 -- name: vocabulary
 -- Only added to: an older program's conditions must go on being accepted.

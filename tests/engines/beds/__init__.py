@@ -11,12 +11,17 @@ of its own.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, ClassVar, Protocol
+
+if (tests := str(Path(__file__).parents[2])) not in sys.path:
+    sys.path.append(tests)  # The demo, the pictures and the benchmarks use the beds without pytest and its paths.
 
 RAN = """
 create table if not exists bed_ran (

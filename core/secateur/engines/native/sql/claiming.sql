@@ -122,7 +122,7 @@ $$;
 -- holds the app's lock until it has been flushed). Then do not act upon its result before `flush` has confirmed the claim. This
 -- applies to the whole transaction, so do nothing else in it. claim_and_flush does both.
 --
--- Repeatable, except that each call claims anew. It is longer than other functions, because its parts share counters: functions,
+-- Repeatable, except that each call claims anew. It is longer than others, because its parts share counters: functions,
 -- free slots, what is still open.
 --
 -- Locks: the app's, shared, until the transaction ends (so end it soon); the ended runs, by id; rows with SKIP LOCKED. It waits for

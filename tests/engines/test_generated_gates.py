@@ -126,14 +126,19 @@ async def test_it_agrees_with_the_evaluator(
         "E'\\x' = run.app_id",
         '"run".event is null',
         "straße = run.app_id",
+        "(run.event -> $1::text ->> $2::text)::numeric > $3::text::numeric",
+        "jsonb_array_length(run.event -> $1::text) > $3::text::numeric",
+        "run.priority::numeric / $3::text::numeric > $3::text::numeric",
+        "run.priority::numeric > $2::text::numeric",
+        "run.event = $2::text::jsonb",
     ],
 )
 async def test_what_somebody_writes_by_hand_is_told_apart_only_with_fixed_settings(
     keeper: GateKeeper, written: str, database: Database
 ) -> None:
-    """A screen has the session's settings, and no limit of time: it takes nothing that the compiler does not write."""
+    """A screen has the session's settings, and no limit of time, and what it raises would end a claim."""
     plain = "select plain from secateur.plain_condition($1, $2::text::jsonb, '{}')"
-    assert await database.fetchval(plain, written, '{"1": "data", "2": "vendor"}') is None
+    assert await database.fetchval(plain, written, '{"1": "data", "2": "vendor", "3": "0"}') is None
 
 
 def a_run(data: Any, name: str, priority: int, now: datetime) -> Run:

@@ -53,7 +53,7 @@ declare
   harmless constant text[] := array[
     'run.event', 'run.app_id', 'run.function_id', 'run.id', 'run.priority', 'text', 'jsonb', 'numeric',
     'case', 'when', 'then', 'else', 'end', 'and', 'or', 'not', 'is', 'null', 'true', 'false', 'in', 'any',
-    'jsonb_typeof', 'jsonb_array_length', 'number', 'string', 'boolean', 'array', 'object',
+    'array', 'jsonb_typeof', 'number', 'string', 'boolean', 'object',
     'starts_with', 'strpos', 'left', 'right', 'length'];
   path text;
   keys text[];
@@ -62,9 +62,17 @@ begin
   -- All that is not known to be harmless is not plain. A condition that is not the compiler's may say anything.
   if exists (select from regexp_matches(condition, '[a-zA-Z_"\u0080-\uffff][a-zA-Z0-9_."]*', 'g') as word (found)
               where word.found[1] <> all (harmless))
-     or regexp_replace(condition, '@>|~[<>]=?~|[$][0-9]+::text', '', 'g') ~ '[~@%^&#$]' then
+     or regexp_replace(condition, '[$][0-9]+::text(::(jsonb|numeric))?|run[.]priority::numeric|''(true|false)''::jsonb|::text|->>?|@>|~[<>]=?~', '', 'g')
+        ~ '[-+*/%~@^&#$:]' then
     return;
   end if;
+  begin
+    perform case given.found[2] when 'jsonb' then (parameters ->> given.found[1])::jsonb is null
+                               else (parameters ->> given.found[1])::numeric is null end
+       from regexp_matches(condition, '[$]([0-9]+)::text::(jsonb|numeric)', 'g') as given (found);
+  exception when others then
+    return;
+  end;
   plain := condition;
   for path in
     select found.path[1]

@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+import nursery
 from bytecode import keep_bytecode
 from interrupts import hear_interrupts
 from secateur.postgres.database import Database
@@ -31,6 +32,7 @@ EVERY_POSTGRES = os.environ.get("SECATEUR_POSTGRES") == "all"
 hear_interrupts()
 keep_bytecode()
 use_memory()
+nursery.OPENED = True
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -3,7 +3,7 @@
 The command `secateur` spends half a second on imports, to do what takes milliseconds. So a process of the tests' own,
 the nursery, imports a program once. Whoever wants the program as a process gets one that is forked from it, with the
 standard streams, the environment and the directory that were asked for; it runs from the program's first line to its
-exit. Tests of how a program starts use `subprocess` itself.
+exit. Tests of how a program starts use `subprocess` itself, and so does whatever is no test, such as a demo.
 """
 
 from __future__ import annotations
@@ -48,6 +48,12 @@ PRELOADED = {
 }
 """The programs that it knows, each with the modules that are imported with it, as far as they are installed."""
 
+OPENED = False
+"""Whether programs come from a nursery in this process: in one that runs tests. See conftest.py."""
+
+TRIED = ((3, 11), (3, 12))
+"""The versions of Python whose `subprocess.Popen` is as `_Forked` needs it. With others, nothing is forked."""
+
 AT_THE_START = ("PYTHON", "LC_", "LANG")
 """What variables begin with that Python reads when it starts: other values take a start."""
 NO_MATTER = {"PYTHONPATH", "PYTHONPYCACHEPREFIX", "PYTHONUNBUFFERED"}
@@ -62,7 +68,8 @@ def start(command: Sequence[str], *, env: dict[str, str], **options: Any) -> sub
 
     One in a session of its own takes its standard input for its terminal, where that is one.
     """
-    known = [(sys.executable, "-m", program) for program in PRELOADED] if sys.platform == "linux" else []
+    can = OPENED and sys.platform == "linux" and sys.version_info[:2] in TRIED
+    known = [(sys.executable, "-m", program) for program in PRELOADED] if can else []
     if tuple(command[:3]) in known and _at_the_start(env) == _at_the_start(os.environ):
         return _Forked([*command], env=env, **options)
     taking = {"preexec_fn": _take_terminal} if options.get("start_new_session") else {}

@@ -112,7 +112,7 @@ async def test_a_refusal_says_what_to_do_and_no_secret(door: Door) -> None:
     assert re.fullmatch(r"the token 'gone' was revoked at \d{4}-\d\d-\d\d \d\d:\d\d UTC", said["revoked"])
     assert said["foreign"] == "there is no such token"
     for kind in ("garbage", "basic", "twice"):
-        assert said[kind] == "this is no token of secateur: send `Authorization: Bearer TOKEN`"
+        assert said[kind] == "this is not a secateur token: send `Authorization: Bearer TOKEN`"
     none = failure_of(await door.ask("none", "GET", "/v1/queues"), 401)
     assert none.error == "this server needs a token: send `Authorization: Bearer TOKEN`"
     only = failure_of(await door.ask("viewer", "POST", "/v1/cancellations", json=FLOOD), 403)

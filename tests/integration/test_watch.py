@@ -495,7 +495,7 @@ NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
         (
             "[watch]\nallowed_fields = ['data.x']\n[watch.targets.t]\nkind = 'command'\ncommand = ['true']\n"
             "[watch.rules.a]\nmetric = 'match_rate'\napp = 'b'\nthreshold = 1\nif = 'event.data.x = 1'",
-            "`watch.rules.a.if` is no expression that can be used (line 1, column",
+            "`watch.rules.a.if` is not an expression that can be used (line 1, column",
         ),
     ],
 )

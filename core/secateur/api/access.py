@@ -100,7 +100,7 @@ class Access:
         scheme, _, text = given[0].partition(" ")
         credential = read_token(text.strip()) if len(given) == 1 and scheme.lower() == "bearer" else None
         if credential is None:
-            return self._refuse(scope, "this is no token of secateur: send `Authorization: Bearer TOKEN`")
+            return self._refuse(scope, "this is not a secateur token: send `Authorization: Bearer TOKEN`")
         address = _address(scope)
         # Whoever may not try again is answered without a look at the database, unless the token was good before.
         if self._attempts.wait(address) and not self._attempts.has_succeeded(credential.secret_hash):

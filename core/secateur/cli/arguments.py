@@ -138,7 +138,7 @@ def _running(command: AddCommand) -> None:
         "engines",
         "engines:engines",
         "list the job queues in the database",
-        "Finds every queue of a known kind, says what can be done there, and why not more. Changes nothing.",
+        "Finds every queue of a known kind, says what can be done there, and what prevents more. Changes nothing.",
     )
     engines.add_argument("--json", action="store_true", help="as JSON")
     install = command(
@@ -146,7 +146,7 @@ def _running(command: AddCommand) -> None:
         "install:install",
         "create, upgrade or repair the schema `secateur` in the database",
         "Applies missing migrations, and repairs what a restore lost: roles, owners, grants. Repeatable.\n"
-        "With --engine it makes what it takes to cancel in that queue of another engine, and not secateur's own queue.",
+        "With --engine it installs what is needed to cancel in that engine's queue, and not secateur's own queue.",
     )
     install.add_argument("--queue", action="store_true", help="secateur's own queue as well, beside --engine")
     install.add_argument(
@@ -209,7 +209,7 @@ def _cancelling(command: AddCommand) -> None:
         "cancel:retry",
         "queue exactly the matching failed runs again",
         "Counts the matching failed runs, asks, and queues them again. They keep their finished steps, and their\n"
-        "attempts are counted afresh. Any running secateur process does it in the background (or see --wait).",
+        "attempts are counted from zero. Any running secateur process does it in the background (or see --wait).",
     )
     retry.set_defaults(verb="retry")
     select_runs(retry, standing=False)

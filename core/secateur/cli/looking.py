@@ -78,7 +78,7 @@ def searching(command: AddCommand) -> None:
     order.add_argument("--oldest", action="store_true", help="oldest first")
     runs.add_argument("--before", metavar="RUN", help="continue after this run, the last of the previous page")
     runs.add_argument("--json", action="store_true", help="as JSON, with the events")
-    run = command("run", "runs:run", "show a run: its event, timeline, attempts, steps, and why it is where it is")
+    run = command("run", "runs:run", "show a run: its event, timeline, attempts, steps, and the reason for its state")
     run.add_argument("run", metavar="RUN", help="the run's id")
     run.add_argument("--json", action="store_true", help="as JSON")
     why = command(
@@ -103,7 +103,7 @@ def explaining(command: AddCommand) -> None:
     suggest.add_argument(
         "--function", metavar="FUNCTION", help="the function's id (default: every function of the app)"
     )
-    suggest.add_argument("--since", metavar="TIME", help="when the flood began (default: when more began to arrive)")
+    suggest.add_argument("--since", metavar="TIME", help="when the flood began (default: when arrivals grew)")
     suggest.add_argument("--until", metavar="TIME", help="when it ended (default: now)")
     suggest.add_argument("--limit", type=positive, default=10, metavar="N", help="most fields to list (default: 10)")
     suggest.add_argument("--json", action="store_true", help="as JSON")
@@ -111,7 +111,7 @@ def explaining(command: AddCommand) -> None:
         "advise",
         "advise:advise",
         "tell which index would make a filter's count quick, and what it costs",
-        "Counts once, and measures on a sample what an index on one field of the event would bring and cost. Without\n"
+        "Counts once, and measures on a sample what an index on one field of the event would gain and cost. Without\n"
         "--if, for the fields of the app's cancellations and suggestions. Changes nothing but by --create and --drop.",
     )
     select_runs(advise, standing=False, commits=False, several="all of them")

@@ -34,7 +34,7 @@ def proposing(command: AddCommand) -> None:
         "approve",
         "proposing:approve",
         "approve a proposal: commit its cancellation",
-        "Shows the proposal, counts afresh what it matches now, asks, and commits it. Repeatable.",
+        "Shows the proposal, counts again what it matches now, asks, and commits it. Repeatable.",
     )
     approve.add_argument("id", metavar="ID", help="the proposal's id")
     approve.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")

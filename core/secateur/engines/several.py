@@ -300,19 +300,19 @@ class _ArrivingSources(SeveralSources, Arriving):
     async def arrival_times(self, population: Population, limit: int) -> list[datetime]:
         able, bare = await self.of_app(population.app_id)
         if not isinstance(able, Arriving):
-            raise unsupported(able, "tell what has arrived")
+            raise unsupported(able, "list what has arrived")
         return await able.arrival_times(replace(population, app_id=bare), limit)
 
     async def arrivals(self, population: Population, limit: int) -> Arrivals:
         able, bare = await self.of_app(population.app_id)
         if not isinstance(able, Arriving):
-            raise unsupported(able, "tell what has arrived")
+            raise unsupported(able, "list what has arrived")
         return await able.arrivals(replace(population, app_id=bare), limit)
 
     async def tally(self, population: Population, filters: Sequence[Filter], limit: int) -> Tally:
         able, bare = await self.of_app(population.app_id)
         if not isinstance(able, Arriving):
-            raise unsupported(able, "tell what has arrived")
+            raise unsupported(able, "list what has arrived")
         return await able.tally(replace(population, app_id=bare), filters, limit)
 
 

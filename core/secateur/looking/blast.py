@@ -41,7 +41,7 @@ async def blast_radius(
     Raises `Unsupported` if the engine keeps no arrivals. Cancelling the task cancels the query or the search.
     """
     if not isinstance(engine, Arriving):
-        raise unsupported(engine, "tell what has arrived")
+        raise unsupported(engine, "list what has arrived")
     now = await engine.clock()
     runs = replace(population(scopes, window), unfinished=True, filter=filter_)
     matches = await engine.arrivals(runs, SAMPLED_RUNS)

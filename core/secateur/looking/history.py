@@ -194,7 +194,7 @@ class DepthHistory:
     @property
     def _source(self) -> Remembering:
         if not isinstance(self._engine, Remembering):
-            raise unsupported(self._engine, "tell how deep it was")
+            raise unsupported(self._engine, "show its history")
         return self._engine
 
     async def _steps(self, reach: timedelta, length: timedelta, around: datetime | None = None) -> SampleSteps:

@@ -61,7 +61,7 @@ async def suggest(
     search.
     """
     if not isinstance(engine, Arriving):
-        raise unsupported(engine, "tell what has arrived")
+        raise unsupported(engine, "list what has arrived")
     runs = population(scopes)
     now = await engine.clock()
     found = since is None

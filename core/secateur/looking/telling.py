@@ -134,7 +134,7 @@ def touch_in_words(touch: Touch, now: datetime) -> str:
         case TouchEffect.FINISHED_FIRST:
             return f"{name} asked it to stop, but it finished first"
         case TouchEffect.WITHDRAWN:
-            return f"{name} asked it to stop, and does so no more"
+            return f"{name} asked it to stop, but no longer does"
         case TouchEffect.UNDECIDED:
             return f"{name} holds it back, because its condition takes too long on this event"
         case TouchEffect.DOES_NOT_MATCH:

@@ -119,7 +119,7 @@ class Answers:
         except SecateurError:
             return FoundFilter(sentence="No filter was found in time; the command below looks again.")
         if not found.suggestions or (found.since is None and rule.metric is not Metric.GROWTH):
-            return FoundFilter(sentence="No field tells what arrives now from what is usual.")
+            return FoundFilter(sentence="No field distinguishes what arrives now from what is usual.")
         best = found.suggestions[0]
         told = next((each for each in found.suggestions if may_be_told(each.if_, self._allowed)), None)
         shown = best if told is None else told

@@ -104,5 +104,5 @@ def _problem_of(source: str) -> str | None:
     except ExpressionError as error:
         first = error.problems[0]
         place = f" (line {first.line}, column {first.column})" if first.line else ""
-        return f"is no expression that can be used{place}: {first.message}"
+        return f"is not an expression that can be used{place}: {first.message}"
     return None

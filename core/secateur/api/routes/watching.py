@@ -50,7 +50,7 @@ Named = Annotated[Scope, Depends(_scope)]
 OF_APP: Any = {"dependencies": [Depends(_app)]}
 OF_FUNCTION: Any = {"dependencies": [Depends(_function)]}
 
-Since = Annotated[Instant | None, Query(description="When the flood began; by default, when more began to arrive.")]
+Since = Annotated[Instant | None, Query(description="When the flood began; by default, when arrivals grew.")]
 Until = Annotated[Instant | None, Query(description="When it ended; by default, now.")]
 Fields = Annotated[int, Query(ge=1, le=100, description="How many fields.")]
 
@@ -188,7 +188,7 @@ async def _depth(services: Services, depths: Sequence[FunctionDepth]) -> dict[st
 )
 async def engines(services: Injected) -> dict[str, Any]:
     """Every job queue that secateur knows, also those that this server does not serve: what can be done with each, and
-    why not more. It counts what waits in each, and takes turns with the previews."""
+    what prevents more. It counts what waits in each, and takes turns with the previews."""
     if services.database is None:
         raise Unsupported("this server lists no queues")
     async with services.counting.turn():

@@ -48,7 +48,7 @@ def not_comparable(path: str, seen: str, given: str) -> str:
 
 
 def not_a_condition(path: str, seen: str) -> str:
-    return f"this is no condition: in the sample `{path}` is always {seen}, never true or false"
+    return f"this is not a condition: in the sample `{path}` is always {seen}, never true or false"
 
 
 def has_no_fields(path: str, seen: str, field: str) -> str:

@@ -47,7 +47,7 @@ def _lines(found: Suggestions, zone: tzinfo) -> Iterator[str]:
     yield from _head(found, zone)
     yield ""
     if not found.suggestions:
-        yield "No field tells what arrives from what is usual."
+        yield "No field distinguishes what arrives from what is usual."
     for each in found.suggestions:
         yield one_line(each.if_)
         yield f"    {_figures(each)}"

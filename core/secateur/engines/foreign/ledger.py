@@ -218,7 +218,7 @@ class ForeignLedger(Ledger):
         if (why := self._source.only_watched) is not None:
             # Committed now, it would count as undone, and not one run would come back.
             raise Unsupported(
-                f"{why}: so long its runs cannot come back; to match no more of them: "
+                f"{why}: until then its runs cannot come back; to stop matching more of them: "
                 f"{command_line('stop', str(cancellation_id), flags=[('--engine', self._source.name)])}"
             )
         if requeue_stopped and self._source.installation.file.stops is None:

@@ -130,7 +130,7 @@ def audited(url: str) -> int:
 
 
 def into(sink: str, *arguments: str, url: str) -> Done:
-    command, full = [*COMMAND, *arguments], sink.removeprefix(">") if sink.startswith(">/") else None
+    command, full = [*COMMAND, *arguments], "/dev/full" if sink == ">/dev/full" else None
     if full is None:
         command = ["bash", "-c", f'"$@" {sink}', "bash", *command]
     with (

@@ -126,7 +126,7 @@ def test_hostile_sources_answer_at_once(source: str) -> None:
     parsed = parse(source, reporter)
     elapsed = time.process_time() - begun
     gc.enable()
-    assert elapsed < 0.1
+    assert elapsed < 0.5  # what takes a time that grows with the square takes seconds
     assert (parsed is None) == bool(reporter.diagnostics)
     assert sys.getrecursionlimit() == limit
 

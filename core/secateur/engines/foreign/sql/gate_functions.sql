@@ -60,8 +60,9 @@ declare
   place text;
 begin
   -- All that is not known to be harmless is not plain. A condition that is not the compiler's may say anything.
-  if exists (select from regexp_matches(condition, '[a-zA-Z_"\u0080-\uffff][a-zA-Z0-9_."]*', 'g') as word (found)
+  if exists (select from regexp_matches(condition, '[a-zA-Z_"][a-zA-Z0-9_."]*', 'g') as word (found)
               where word.found[1] <> all (harmless))
+     or octet_length(condition) <> length(condition)
      or regexp_replace(condition, '[$][0-9]+::text(::(jsonb|numeric))?|run[.]priority::numeric|''(true|false)''::jsonb|::text|->>?|@>|~[<>]=?~', '', 'g')
         ~ '[-+*/%~@^&#$:]' then
     return;

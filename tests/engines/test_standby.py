@@ -193,7 +193,7 @@ async def test_a_server(
     """It answers, and its background work waits: for it there is nothing to do on a standby, and no trouble."""
     rounds = []
     monkeypatch.setattr(upkeep, "STANDBY_SECONDS", 0.05)
-    monkeypatch.setattr(sweeping, "STANDBY_PAUSE", 0.05)
+    monkeypatch.setattr(sweeping, "STANDBY_SECONDS", 0.05)
     monkeypatch.setattr(upkeep, "PRUNE_SECONDS", 0.05)
     caplog.set_level(logging.WARNING)
     async with Database.connect(both[1]) as database:

@@ -15,7 +15,7 @@ from datetime import timedelta
 
 from secateur.engines.base import Source, Upkeep, unsupported
 from secateur.errors import DatabaseError, NotInstalled, PermissionDenied, ReadOnly
-from secateur.postgres.turnstile import in_background
+from secateur.postgres.turnstile import STANDBY_SECONDS, in_background
 from secateur.troubles import Troubles
 
 logger = logging.getLogger(__name__)
@@ -33,9 +33,6 @@ CHECK_EVERY = timedelta(minutes=10)
 """Time between two comparisons of the depth with the rows, by any process."""
 CHECK_SECONDS = 30.0
 """Time between two checks whether a comparison is due; a new process waits this long before its first one."""
-
-STANDBY_SECONDS = 10.0
-"""Until a standby is tried again: it may have become the primary."""
 
 COMPACT_SHARE, PRUNE_SHARE = 0.1, 0.5
 """The largest share of a process's time for these tasks, so that a slow database gets more rest."""

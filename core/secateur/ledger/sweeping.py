@@ -12,7 +12,7 @@ from uuid import UUID
 from secateur.errors import DatabaseError, NotInstalled, PermissionDenied, ReadOnly, Unreachable
 from secateur.ledger.ledger import Ledger
 from secateur.ledger.steps import OpenCancellation, SweepStep
-from secateur.postgres.turnstile import in_background
+from secateur.postgres.turnstile import STANDBY_SECONDS, in_background
 from secateur.spans import note
 from secateur.states import OPEN, State
 from secateur.troubles import Trouble, Troubles
@@ -27,9 +27,6 @@ RESTORE_BATCH = 1_000
 
 SWEEP_PAUSE = 1.0
 """Seconds between two looks for something to sweep."""
-
-STANDBY_PAUSE = 10.0
-"""Seconds until a standby is tried again: it may have become the primary."""
 
 SHORTEST_WAIT = 0.05
 """Seconds before a waiting caller looks again, doubling up to `SWEEP_PAUSE`."""
@@ -84,7 +81,7 @@ class Sweeper:
                     return
                 except ReadOnly:
                     # A standby: its primary's processes sweep, until it is one itself.
-                    pause = STANDBY_PAUSE
+                    pause = STANDBY_SECONDS
                 except (DatabaseError, NotInstalled) as error:
                     self._rounds.failed("sweeping", error)
                 self._hurried.clear()

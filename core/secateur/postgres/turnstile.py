@@ -16,6 +16,9 @@ GROW_SECONDS = 10.0
 BACKGROUND_SHARE = 0.2
 """The share of a single connection's time that background work takes while others wait for it."""
 
+STANDBY_SECONDS = 10.0
+"""Until background work tries a standby again: it may have become the primary."""
+
 _IN_BACKGROUND: ContextVar[bool] = ContextVar("secateur_in_background", default=False)
 
 

@@ -312,6 +312,8 @@ async def _put_back(
     if "rights.sql" in needed.files:
         tables = [one.sql for one in migrations if one.are_tables and one.part in parts]
         kept = await describe(connection, tables, are_new=not needed.parts)
+        if not needed.parts:
+            return needed  # the description is of what has just been made
     elif (before := await described(connection)) is not None:
         kept = before
     else:

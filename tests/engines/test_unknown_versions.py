@@ -96,7 +96,8 @@ async def test_its_records_stay_and_it_is_not_written_to(bed: Bed, keeper: GateK
     assert "tester" in cli(bed.url, "show", str(active), *of)
     assert await queue.cancellations.ledger.open_cancellations() == [], "nobody sweeps what nobody may write to"
     refused = cli(bed.url, "undo", str(active), "--yes", *of, code=2)
-    assert re.search(f"not known to secateur.*; to stop matching more of them: secateur stop .*{active}", refused), refused
+    promised = f"not known to secateur.*; to stop matching more of them: secateur stop .*{active}"
+    assert re.search(promised, refused), refused
     cli(bed.url, "stop", str(active), *of)
     assert (await queue.cancellations.get(active)).state == "stopped"
     assert await rows_of(bed, database) == jobs

@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 
 import nursery
+import thrift
 from bytecode import keep_bytecode
 from interrupts import hear_interrupts
 from secateur.postgres.database import Database
@@ -33,6 +34,7 @@ hear_interrupts()
 keep_bytecode()
 use_memory()
 nursery.OPENED = True
+thrift.share_certificates()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -43,6 +45,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=left_out)
     gone = set(left_out)
     items[:] = [item for item in items if item not in gone]
+
+
+def pytest_collection_finish() -> None:
+    thrift.collect_garbage_rarely()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from starlette.routing import Route
 
 from secateur import __version__
@@ -20,7 +20,6 @@ from secateur.api.documenting import documented
 from secateur.api.failures import install_failure_handlers
 from secateur.api.limits import DEFAULT, Limits
 from secateur.api.methods import Methods
-from secateur.api.parameters import require_unambiguous
 from secateur.api.routes import cancelling, measuring, proposing, retrying, running, watching
 from secateur.api.services import Services
 from secateur.api.streams import Streams
@@ -73,19 +72,18 @@ def create_api(
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
+        # As they are: including the routers would make each route anew, for every application at its first request.
+        routes=[route for paths in PATHS for route in paths.router.routes],
     )
     api.state.streams = Streams(queue, limits)
     api.state.services = Services(
         queue, author, Turns(limits), background, QueueMetrics(queue), api.state.streams, proposals, database
     )
     api.state.stopping = asyncio.Event()
-    for paths in PATHS:
-        api.include_router(paths.router, dependencies=[Depends(require_unambiguous)])
-    routes = [*api.routes, *(route for paths in PATHS for route in paths.router.routes)]
     # The last one added sees a request first.
-    api.add_middleware(Methods, routes=[route for route in routes if isinstance(route, Route)])
+    api.add_middleware(Methods, routes=[route for route in api.routes if isinstance(route, Route)])
     api.add_middleware(Access, tokens=tokens, is_exposed=is_exposed)
     api.add_middleware(UnderWay, limits=limits, stopping=api.state.stopping)
     install_failure_handlers(api)
-    api.openapi = documented(api, routes)  # type: ignore[method-assign]
+    api.openapi = documented(api, api.routes)  # type: ignore[method-assign]
     return api

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from functools import cache
 
 from secateur import __version__
 from secateur.cli.examples import EXAMPLES
@@ -85,6 +86,7 @@ class _Spec(argparse.Action):
         parser.exit()
 
 
+@cache
 def _parser() -> Parser:
     # SUPPRESS: the default of a flag after the command must not overwrite a value given before the command.
     everywhere = Parser(add_help=False, argument_default=argparse.SUPPRESS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Protocol
 
@@ -50,8 +51,9 @@ class FoundQueue:
         return self.source.name
 
 
+@cache
 def registered() -> Mapping[str, Registered]:
-    """The classes by name."""
+    """The classes by name, looked for once: that reads the metadata of every package there is."""
     found = {entry.name: entry for entry in entry_points(group="secateur.engines")}
     return {name: found[name].load() for name in sorted(found)}
 

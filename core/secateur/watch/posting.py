@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -40,6 +41,7 @@ class Poster:
     def __init__(self, targets: Mapping[str, WatchTarget], environment: Mapping[str, str]) -> None:
         """Raises `SettingsError` for a URL that the environment does not have."""
         self._targets = dict(targets)
+        self._trusted: ssl.SSLContext | None = None
         self._urls = {name: _url(name, each, environment) for name, each in self._targets.items()}
 
     async def post(self, name: str, message: Mapping[str, Any]) -> None:
@@ -65,8 +67,10 @@ class Poster:
         # By the key a receiver can tell a message that it gets again, because this process died before it noted it.
         headers = HEADERS | {"Idempotency-Key": str(message.get("id", ""))}
         try:
+            if self._trusted is None:  # reading the certificates of all authorities takes a while
+                self._trusted = await asyncio.to_thread(httpx.create_ssl_context)
             async with (
-                httpx.AsyncClient(timeout=target.timeout_seconds, headers=headers) as client,
+                httpx.AsyncClient(verify=self._trusted, timeout=target.timeout_seconds, headers=headers) as client,
                 client.stream("POST", self._urls[name], json=body) as response,
             ):
                 _check(response)

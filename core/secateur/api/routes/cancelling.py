@@ -9,11 +9,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from secateur.api.answers import Answer
 from secateur.api.bodies import CANCELLATION, UNDO, CancellationSent, UndoSent
 from secateur.api.failures import Unknown
+from secateur.api.parameters import require_unambiguous
 from secateur.api.services import (
     NEXT_PAGE,
     AskedAt,
@@ -55,7 +56,7 @@ PROPOSED: dict[int | str, dict[str, Any]] = {
     }
 }
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(require_unambiguous)])
 
 
 @router.post(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
+from secateur.api.parameters import require_unambiguous
 from secateur.api.services import Injected, failures
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(require_unambiguous)])
 
 
 @router.get(

@@ -6,16 +6,17 @@ from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from secateur.api.answers import Answer
 from secateur.api.bodies import REJECTION, RejectionSent
 from secateur.api.failures import Unknown
+from secateur.api.parameters import require_unambiguous
 from secateur.api.routes.cancelling import Committed, committed_documents
 from secateur.api.services import AskedAt, Author, Injected, answer, caller_of, failures, latest, repeated
 from secateur.ledger.proposal_forms import ProposalForm, proposal_form
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(require_unambiguous)])
 
 
 @router.get(

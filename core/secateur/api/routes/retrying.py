@@ -5,15 +5,16 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from secateur.api.answers import Answer
 from secateur.api.bodies import RETRY, RetrySent
+from secateur.api.parameters import require_unambiguous
 from secateur.api.routes.cancelling import Committed, committed_answer, counted_answer
 from secateur.api.services import AskedAt, Author, Injected, Key, failures, repeated
 from secateur.looking.forms import PreviewForm
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(require_unambiguous)])
 
 
 @router.post(

@@ -7,12 +7,13 @@ from contextlib import nullcontext
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from secateur.api.answers import Answer, EffectForm, SentForm
 from secateur.api.bodies import EVENT, RUN_CANCELLATION, UNDO, EventSent, RunCancellationSent, UndoSent
 from secateur.api.failures import Unknown
+from secateur.api.parameters import require_unambiguous
 from secateur.api.routes.cancelling import describe, name_key
 from secateur.api.services import (
     NEXT_PAGE,
@@ -38,7 +39,7 @@ from secateur.looking.why_forms import WhyForm, why_form
 from secateur.requests import Instant
 from secateur.runs import RunStatus
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(require_unambiguous)])
 
 HOW_FAR = {
     **NEXT_PAGE,

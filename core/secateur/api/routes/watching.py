@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from secateur.api.answers import Answer, ForgottenForm, Health
+from secateur.api.parameters import require_unambiguous
 from secateur.api.services import Author, Injected, Services, answer, caller_of, failures, stream_of
 from secateur.api.streams import wants_stream
 from secateur.bounds import LONGEST_NAME
@@ -22,7 +23,7 @@ from secateur.requests import Instant
 from secateur.runs import FunctionDepth, Scope
 from secateur.samples import DEFAULT_RANGE, RANGES
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(require_unambiguous)])
 
 
 async def _scope(request: Request) -> Scope:

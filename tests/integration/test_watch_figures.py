@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
@@ -115,16 +115,24 @@ class Watches:
         )
         self.said: list[Happening] = []
 
-    def over(self, database: Database) -> QueueWatch:
+    def over(self, database: Database, looked: Callable[[], Awaitable[None]] | None = None) -> QueueWatch:
+        """`looked` happens between its look at the queue and what follows from it."""
         queue = OpenQueue.over(NativeEngine(database))
         keeping = InDatabase(database, "native")
+
+        async def look() -> QueueLook:
+            found = await QueueLook.at(queue.reader)
+            if looked is not None:
+                await looked()
+            return found
+
         return QueueWatch(
             self.settings,
             keeping,
             Answers(queue.reader, queue.cancellations, frozenset(), None, "here"),
             Guards(keeping, queue.cancellations, Proposals(database, queue.cancellations)),
             Poster(self.settings.targets, {}),
-            lambda: QueueLook.at(queue.reader),
+            look,
             self.said.append,
         )
 
@@ -152,6 +160,23 @@ async def test_of_several_at_once_one_posts(queue: secateur.Queue, embedded_url:
         await several[0].once()
     kinds = [each["kind"] for each in receiver.of("hook")]
     assert kinds.count("resolved") == kinds.count("firing") == len(told)
+
+
+async def test_what_another_has_ended_meanwhile_is_not_begun_again(queue: secateur.Queue, embedded_url: str) -> None:
+    await fill(queue, 1)
+    await queue.database.execute("update secateur.runs set started_at = started_at - interval '1 hour'")
+    with receiving() as receiver:
+        async with Database.connect(embedded_url, max_size=3) as database:
+            watches = Watches(receiver)
+            quick = watches.over(queue.database)
+
+            async def the_end() -> None:
+                await queue.database.execute("update secateur.runs set started_at = clock_timestamp()")
+                assert not await quick.once()
+
+            assert await quick.once()
+            assert not await watches.over(database, the_end).once()
+        assert [each["kind"] for each in receiver.of("hook")] == ["firing", "resolved"]
 
 
 @pytest.mark.parametrize("name", ["it's", 'a"b', "$(rm -rf /)", "--yes", "a b", "`x`", "é\u2028", "!!"])

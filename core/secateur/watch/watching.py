@@ -99,9 +99,10 @@ class QueueWatch:
         """One look at the queue, and what follows from it for every rule."""
         if self._guards is not None:
             await self._guards.end_pauses()
+        # First what is kept: an episode that another watch ends after this look is not begun again by it.
+        kept = await self._keeping.episodes()
         look = await self._look()
         self._look_for_blind_spots(look)
-        kept = await self._keeping.episodes()
         for name, rule in self._settings.rules.items():
             what = _of_rule(name)
             try:

@@ -266,6 +266,17 @@ async def test_a_schema_that_somebody_has_altered(embedded_url: str) -> None:
     assert finding.what_to_do == "run secateur install"
 
 
+async def test_a_column_whose_type_somebody_has_altered(embedded_url: str) -> None:
+    await do(embedded_url, "alter table secateur.restores alter column again_from type text")
+    finding = await one("schema", embedded_url)
+    assert finding.summary == "is not as secateur defines it: type of again_from of secateur.restores"
+    assert finding.what_to_do is not None
+    statement = finding.what_to_do.removeprefix("as the schema's owner: ")
+    assert statement.startswith("alter table secateur.restores ")
+    await do(embedded_url, statement)
+    assert (await one("schema", embedded_url)).severity is Severity.OK
+
+
 async def test_a_schema_that_lacks_something(embedded_url: str, empty_database_url: str) -> None:
     await do(embedded_url, "grant execute on function secateur.claim(text, text[], integer, text, interval) to public")
     finding = await one("schema", embedded_url)

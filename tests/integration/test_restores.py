@@ -173,6 +173,15 @@ ALTERED = [
     ("alter table secateur.runs alter column event drop not null", "nullability of event of secateur.runs"),
     ("alter table secateur.apps alter column created_at drop default", "default of created_at of secateur.apps"),
     ("alter table secateur.runs alter column step set not null", "nullability of step of secateur.runs"),
+    (
+        "drop index secateur.audit_by_id; create index audit_by_id on secateur.audit (at)",
+        "index audit_by_id of secateur.audit",
+    ),
+    (
+        "drop index secateur.cancellations_active;"
+        " create index cancellations_active on secateur.cancellations (app_id, serial)",
+        "index cancellations_active of secateur.cancellations",
+    ),
 ]
 """What somebody may do by hand, and what it changes."""
 
@@ -286,6 +295,19 @@ async def test_what_another_version_of_postgres_has_described_is_described_anew(
     done = await install(spoilable)
     of_tables = [f"{what}: is not as secateur defines it" for _, what in ALTERED if " of " in what]
     assert {*map(str, done.gaps)} == {*map(str, found.gaps), *of_tables}
+    assert (await install(spoilable)).is_complete
+
+
+async def test_the_type_of_a_column_is_told_with_the_statement_that_mends_it(spoilable: Database) -> None:
+    """An install does not rewrite a table, and cannot know what becomes of its values."""
+    await spoilable.execute("alter table secateur.restores alter column again_from type text")
+    (gap,) = (await inspect_installation(spoilable)).gaps
+    assert gap.what == "type of again_from of secateur.restores"
+    said, _, statement = gap.gap.partition("; as the schema's owner: ")
+    assert said == "is not as secateur defines it"
+    with pytest.raises(DatabaseError, match=r"cannot be mended: type of again_from of secateur\.restores"):
+        await install(spoilable)
+    await spoilable.execute(statement)
     assert (await install(spoilable)).is_complete
 
 

@@ -56,8 +56,10 @@ def _steps(found: InstallSteps, install: str) -> Iterator[Finding]:
         summary = f"the schema is older than this program: {', '.join(found.files)} to be applied"
         yield Finding("schema", Severity.ERROR, summary, install, {"to_apply": found.files})
     for problem, objects in found.by_problem().items():
-        summary = one_line(f"{problem}: {', '.join(objects)}")
-        yield Finding("schema", Severity.ERROR, summary, install, {"problem": problem, "objects": objects})
+        # An install does not change the type of a column: the problem says who does.
+        said, _, by_hand = problem.partition("; ")
+        summary = one_line(f"{said}: {', '.join(objects)}")
+        yield Finding("schema", Severity.ERROR, summary, by_hand or install, {"problem": problem, "objects": objects})
 
 
 async def _ledgers(patient: Patient) -> dict[str, Ledger]:

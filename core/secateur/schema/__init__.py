@@ -324,7 +324,7 @@ async def _put_back(
 
 
 def _altered_gap(wrong: SchemaObject) -> Gap:
-    return Gap(str(wrong), ALTERED)
+    return Gap(str(wrong), ALTERED if wrong.mending is None else f"{ALTERED}; as the schema's owner: {wrong.mending}")
 
 
 async def _gaps(connection: Any, migrations: Sequence[Migration], applied: Mapping[str, Applied]) -> list[Gap]:

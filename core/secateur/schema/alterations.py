@@ -23,9 +23,9 @@ LAST_FILE = LAST[-1].rpartition("/")[2]
 _DEFINED_ANEW = ("function", "view")
 """The kinds of what the definitions make, at each install anew."""
 
-_OF_COLUMNS = ("default", "nullability")
+_OF_COLUMNS = ("default", "nullability", "type")
 
-_OF_TABLES = ("constraint", "trigger", *_OF_COLUMNS)
+_OF_TABLES = ("constraint", "index", "trigger", *_OF_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,14 @@ class SchemaObject:
     @property
     def key(self) -> tuple[str, str, str]:
         return self.kind, self.relation, self.name
+
+    @property
+    def mending(self) -> str | None:
+        """The statement that puts it back where an install does not: it rewrites the table, and values may be lost."""
+        if self.kind != "type":
+            return None
+        column, type = f'"{self.name}"', self.definition
+        return f"alter table {self.relation} alter column {column} type {type} using {column}::{type}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,20 +133,24 @@ async def drop_views(connection: Any, wrong: Collection[SchemaObject], kept: Des
 
 
 async def put_back(connection: Any, wrong: Collection[SchemaObject]) -> None:
-    """Make what belongs to tables what it should be. Rows that were written meanwhile are not looked at."""
+    """Make what belongs to tables what it should be, but for what has a `mending` statement. Rows that were written
+    meanwhile are not looked at."""
     for each in wrong:
         name = await connection.fetchval("select quote_ident($1)", each.name)
         table = f"alter table {each.relation}"
         if each.kind == "constraint":
             later = " not valid" if str(each.definition).startswith(("CHECK", "FOREIGN")) else ""
             await connection.execute(f"{table} drop constraint {name}, add constraint {name} {each.definition}{later}")
+        elif each.kind == "index":
+            await connection.execute(f"drop index {each.relation.partition('.')[0]}.{name}")
+            await connection.execute(str(each.definition))
         elif each.kind == "trigger":
             await connection.execute(f"drop trigger {name} on {each.relation}")
             await connection.execute(str(each.definition))
         elif each.kind == "default":
             what = "drop default" if each.definition is None else f"set default {each.definition}"
             await connection.execute(f"{table} alter column {name} {what}")
-        else:
+        elif each.kind == "nullability":
             what = "drop" if each.definition is None else "set"
             await connection.execute(f"{table} alter column {name} {what} not null")
 

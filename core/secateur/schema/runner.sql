@@ -107,6 +107,12 @@ with made as (
     from pg_catalog.pg_constraint as known
    where known.connamespace = to_regnamespace('secateur') and known.conrelid <> 0 and known.contype in ('c', 'f', 'p', 'u', 'x')
   union all
+  -- Without those of constraints.
+  select 'index', found.indrelid::regclass::text, own.relname, pg_get_indexdef(own.oid)
+    from pg_catalog.pg_index as found
+    join pg_catalog.pg_class as own on own.oid = found.indexrelid and own.relnamespace = to_regnamespace('secateur')
+   where not exists (select from pg_catalog.pg_constraint as known where known.conindid = own.oid and known.contype in ('p', 'u', 'x'))
+  union all
   select 'trigger', switch.tgrelid::regclass::text, switch.tgname, pg_get_triggerdef(switch.oid)
     from pg_catalog.pg_trigger as switch
     join pg_catalog.pg_class as own on own.oid = switch.tgrelid and own.relnamespace = to_regnamespace('secateur')
@@ -119,7 +125,8 @@ with made as (
      and one.relname <> 'migrations'
     left join pg_catalog.pg_attrdef as known on known.adrelid = part.attrelid and known.adnum = part.attnum
    cross join lateral (values ('default', pg_get_expr(known.adbin, known.adrelid)),
-                              ('nullability', case when part.attnotnull then 'not null' end)) as own (kind, definition)
+                              ('nullability', case when part.attnotnull then 'not null' end),
+                              ('type', format_type(part.atttypid, part.atttypmod))) as own (kind, definition)
    where part.attnum > 0 and not part.attisdropped and part.attgenerated = ''
 )
 select kind, relation, name, definition from made where kind = any ($1::text[]) order by kind, relation, name

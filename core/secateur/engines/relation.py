@@ -230,7 +230,8 @@ class RelationSource(Source):
     async def total(self, reading: Reading, selection: Selection) -> int:
         """The scope's runs with these statuses, whatever the window."""
         sql = self.sql("total").replace("{among}", self.among[selection.statuses])
-        return sum(row["total"] for row in await reading.connection.fetch(sql, *scoped(selection)[:2]))
+        many: int = await reading.connection.fetchval(sql, *scoped(selection)[:2])
+        return many
 
     async def examples(self, selection: Selection, verdict: Verdict, limit: int) -> list[Run]:
         async def ask(reading: Reading) -> list[Run]:

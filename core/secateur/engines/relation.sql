@@ -56,12 +56,11 @@ select judged.function_id, judged.status,
 
 -- name: total
 -- The scope's unfinished runs, from the index alone.
-select run.status, count(*) as total
+select count(*) as total
   from {runs} as run
  where run.app_id = $1
    and ($2::text is null or run.function_id = $2)
    and {among}
- group by run.status
 
 -- name: histogram
 -- Of the runs of scope and window, by start in $5 equal parts of the time from the first to the last: all, matches and errors.

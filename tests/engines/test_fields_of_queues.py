@@ -23,6 +23,7 @@ from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
 from secateur.runs import NO_BOUNDS, Scope
+from verdicts import verdict
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -112,11 +113,11 @@ async def obeyed(
             "select lock_number from secateur.installations where name = $1", installation.name
         )
         fields = fields_of_run(installation.file.fields)
+        columns = "run.app_id, run.function_id, run.id, run.name, run.data, run.started_at, run.priority::integer"
+        known = "concat(pg_current_xact_id(), ' ', gate.generation)"
         rows = await database.fetch(
             f"""select run.id,
-                       secateur_gates.match_{number}(
-                         concat(pg_current_xact_id(), ' ', gate.generation), run.app_id, run.function_id, run.id,
-                         run.name, run.data, run.started_at, run.priority::integer, {fields}) as matched,
+                       {verdict(number, known, f"{columns}, {fields}")} as matched,
                        secateur_gates.judge_{number}(
                          $1 || '/' || run.app_id, run.function_id, run.id, run.event, run.started_at,
                          run.priority::integer, {fields}) as judged

@@ -158,7 +158,7 @@ async def a_session_has_an_older_function(scene: Scene) -> None:
     """As where its catalog lags behind."""
     await scene.enqueue("acme", "acme")
     await scene.commit("globex")
-    older = [await source(scene, name) for name in FUNCTIONS]
+    older = [await source(scene, name) for name in ("passes", "test")]
     await scene.commit()
     await define(scene, *older)
     assert [await scene.claim(), await scene.claim()] == [None, None]
@@ -171,8 +171,7 @@ async def a_session_has_one_older_function(scene: Scene) -> None:
     await scene.commit("globex")
     older = await source(scene, "test")
     await scene.commit()
-    newer = [await source(scene, name) for name in ("passes", "match")]
-    await define(scene, *newer, older, await source(scene, "screen"))
+    await define(scene, await source(scene, "passes"), older)
     assert await scene.claim() is None
     assert await scene.statuses() == ["cancelled"]
 
@@ -183,14 +182,9 @@ async def a_session_has_an_older_sieve(scene: Scene) -> None:
     await scene.commit("globex", " || event.data.vendor > 'x'")
     older = await source(scene, "screen")
     await scene.commit("globex", " || event.data.vendor < 'b'")
-    newer = [await source(scene, name) for name in ("passes", "match", "test")]
-    await define(scene, *newer, older)
+    await define(scene, await source(scene, "passes"), screen=older)
     assert await scene.claim() is None
     assert await scene.statuses() == ["cancelled"]
-
-
-FUNCTIONS = ("passes", "match", "test", "screen")
-"""The generated ones."""
 
 
 async def source(scene: Scene, function: str) -> str:
@@ -200,15 +194,15 @@ async def source(scene: Scene, function: str) -> str:
     return text
 
 
-async def define(scene: Scene, passes: str, match: str, test: str, screen: str = "begin return true; end") -> None:
-    quick = [text.removeprefix("select ") for text in (passes, match)]
-    await scene.database.execute("select secateur.define_match($1, $2, $3, $4, $5)", scene.number, *quick, test, screen)
+async def define(scene: Scene, passes: str, test: str | None = None, screen: str | None = None) -> None:
+    quick = passes.removeprefix("select ")
+    await scene.database.execute("select secateur.define_match($1, $2, $3, $4)", scene.number, quick, test, screen)
 
 
 async def a_function_raises(scene: Scene) -> None:
     await scene.enqueue("acme")
     await scene.commit()
-    await define(scene, "false", await source(scene, "match"), "begin raise exception 'no'; end")
+    await define(scene, "false", "begin raise exception 'no'; end")
     assert await scene.claim() is None
 
 
@@ -325,8 +319,8 @@ FAULTS: list[Fault] = [
     (
         "the function does not know of which change it is",
         "secateur.make_match",
-        "'case when %s then ''0000",
-        "'case when known is null and %s then ''0000",
+        "'case when %s then false",
+        "'case when known is null and %s then false",
         a_session_has_an_older_function,
     ),
     (

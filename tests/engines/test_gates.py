@@ -25,6 +25,7 @@ from secateur.errors import PermissionDenied
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
+from verdicts import verdict
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -168,12 +169,10 @@ async def judged(database: Database, data: str, job_id: str = "1") -> UUID | Non
     """What the generated function says of a job with that data, to a claim that knows its generation."""
     async with database.transaction() as connection:
         gate = await connection.fetchrow("select lock_number, generation from secateur.gates")
+        known = f"pg_current_xact_id()::text || ' {gate['generation']}'"
+        job = "'default', 'sync', $2, 'sync', $1::jsonb, now() - interval '1 hour', 3, null"
         said: UUID | None = await connection.fetchval(
-            f"select secateur_gates.match_{gate['lock_number']}(pg_current_xact_id()::text || ' ' || $1::bigint,"
-            " 'default', 'sync', $3, 'sync', $2::jsonb, now() - interval '1 hour', 3, null)",
-            gate["generation"],
-            data,
-            job_id,
+            f"select {verdict(gate['lock_number'], known, job)}", data, job_id
         )
         return said
 
@@ -216,10 +215,9 @@ async def test_a_generated_function_that_raises_is_replaced_by_the_tables(
     await bed.enqueue(jobs(3))
     await commit(database)
     number = await database.fetchval("select lock_number from secateur.gates")
-    tests = f"secateur_gates.test_{number}(known, app_id, function_id, id, name, data, started_at, priority, fields)"
-    for quick in ("'00000000-0000-0000-0000-000000000000'::uuid", tests):
-        body = "begin raise exception 'no'; end"
-        await database.execute("select secateur.define_match($1, 'false', $2, $3, $3)", number, quick, body)
+    other = "begin return '00000000-0000-0000-0000-000000000000'; end"
+    for tests in (other, "begin raise exception 'no'; end", "this is no function"):
+        await database.execute("select secateur.define_match($1, 'false', $2, null)", number, tests)
         claimed = await database.fetchrow("select * from procrastinate_fetch_job_v2(null, null)")
         assert claimed is None or claimed["id"] is None or claimed["args"] != '{"number": 0, "vendor": "acme"}'
     assert await database.fetchval("select count(*) from procrastinate_jobs where status = 'cancelled'") == 1

@@ -19,6 +19,7 @@ from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
 from secateur.runs import Run, RunStatus
+from verdicts import verdict
 
 pytestmark = pytest.mark.parametrize("bed", [Procrastinate], indirect=True)
 
@@ -107,9 +108,10 @@ async def test_it_agrees_with_the_evaluator(
     expected = [first_that_matches(filters, run, now) for run in jobs]
     assert {condition for condition in expected if condition is not None} == set(conditions)
     found = {str(id): condition for condition, id in by_condition.items()}
-    assert [found.get(str(id)) for id in await judged(database, jobs)] == expected
+    rows = await judged(database, jobs)
+    assert [found.get(str(row["verdict"])) for row in rows] == expected
     assert None in expected
-    passed = await judged(database, jobs, "passes")
+    passed = [row["passes"] for row in rows]
     assert passed == [conditions is PLAIN and condition is None for condition in expected]
 
 
@@ -154,19 +156,19 @@ def first_that_matches(filters: Mapping[str, Filter], run: Run, now: datetime) -
     return None
 
 
-async def judged(database: Database, jobs: Sequence[Run], function: str = "match") -> list[Any]:
-    """What the generated function says of them to a claim that knows its generation."""
+async def judged(database: Database, jobs: Sequence[Run]) -> Sequence[Mapping[str, Any]]:
+    """What the generated functions say of them to a claim that knows their generation, in the end and at first."""
     gate = await database.fetchrow("select lock_number, generation from secateur.gates")
     assert gate is not None
-    rows = await database.fetch(
-        f"select secateur_gates.{function}_{gate['lock_number']}(pg_current_xact_id()::text || ' ' || $1::bigint,"
-        " 'default', job.name, '7', job.name, job.data::jsonb, job.started_at, job.priority, '{}')"
-        " from unnest($2::text[], $3::text[], $4::integer[], $5::timestamptz[]) with ordinality"
+    number, known = gate["lock_number"], f"pg_current_xact_id()::text || ' {gate['generation']}'"
+    job = "'default', job.name, '7', job.name, job.data::jsonb, job.started_at, job.priority, '{}'"
+    rows: Sequence[Mapping[str, Any]] = await database.fetch(
+        f"select {verdict(number, known, job)} as verdict, secateur_gates.passes_{number}({known}, {job}) as passes"
+        " from unnest($1::text[], $2::text[], $3::integer[], $4::timestamptz[]) with ordinality"
         " as job (name, data, priority, started_at, nth) order by job.nth",
-        gate["generation"],
         [run.function_id for run in jobs],
         [json.dumps(run.event["data"]) for run in jobs],
         [run.priority for run in jobs],
         [run.started_at for run in jobs],
     )
-    return [row[0] for row in rows]
+    return rows

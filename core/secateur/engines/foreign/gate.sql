@@ -87,6 +87,10 @@ as $body$
   select secateur.note_gate_failure({name}, error)
 $body$
 
+-- name: left
+-- Left by older programs.
+drop function if exists secateur_gates.match_{n}(text, text, text, text, text, jsonb, timestamptz, integer, jsonb)
+
 -- name: gate
 -- The trigger's function. It runs with the rights of the owner of the engine's table, whoever claims: roles get rights to claim in many
 -- ways, and later. Nobody else may put it on a table. It cancels a job that an active cancellation matches, as the engine itself would,
@@ -97,7 +101,7 @@ $body$
 -- which know of such jobs.
 --
 -- What the first job of a transaction has read under the lock holds for the others: nothing comes into force before the transaction ends.
--- So most jobs cost one call of the generated function, the first step. The others are for when it does not know enough.
+-- So most jobs cost one call of a generated function, the first step. The others are for when it does not know enough.
 --
 -- In each transaction Postgres prepares anew every expression that it comes to here. So what most claims do not need is left to the branches.
 create or replace function secateur_gates.gate_{n}()
@@ -111,6 +115,7 @@ declare
   -- table as well, since the last change was rolled back; 3: judge by the tables, since this session's function is not the newest, or raised.
   gate_step integer;
   gate_owner uuid;
+  gate_passes boolean;
   gated_job record;
   gate_taken record;
 begin
@@ -192,17 +197,26 @@ end
 $body$
 
 -- name: match
--- A part of the trigger's function.
+-- A part of the trigger's function: which active cancellation matches the job.
 select run.app_id, run.function_id, run.id, run.name, run.data, run.started_at, run.priority::integer as priority, {fields} as fields
   into gated_job
   from {claimed} as run;
-gate_owner := secateur_gates.match_{n}(
-  gate_known, gated_job.app_id, gated_job.function_id, gated_job.id, gated_job.name, gated_job.data, gated_job.started_at,
-  gated_job.priority, gated_job.fields)
+gate_owner := case
+  secateur_gates.passes_{n}(
+    gate_known, gated_job.app_id, gated_job.function_id, gated_job.id, gated_job.name, gated_job.data, gated_job.started_at,
+    gated_job.priority, gated_job.fields)
+  when true then null
+  when false then secateur_gates.test_{n}(
+    gate_known, gated_job.app_id, gated_job.function_id, gated_job.id, gated_job.name, gated_job.data, gated_job.started_at,
+    gated_job.priority, gated_job.fields)
+  else 'ffffffff-ffff-ffff-ffff-ffffffffffff' end
 
 -- name: match_by_columns
 -- The same by what the trigger's row has itself: such an expression is evaluated faster than a query. The function says if it needs more.
-gate_owner := secateur_gates.match_{n}(gate_known, {columns}, null)
+gate_owner := case secateur_gates.passes_{n}(gate_known, {columns}, null)
+  when true then null
+  when false then secateur_gates.test_{n}(gate_known, {columns}, null)
+  else 'ffffffff-ffff-ffff-ffff-ffffffffffff' end
 
 -- name: quick
 -- A part of the trigger's function, for most jobs. By what this transaction has read, or else as the loop below in as few steps as can be,
@@ -215,11 +229,11 @@ if gate_known <> '' then
   else
     begin
       gate_known := secateur_gates.enter_{n}();
-      gate_owner := secateur_gates.match_{n}(gate_known, {columns}, null);
-      if gate_owner is null then
+      gate_passes := secateur_gates.passes_{n}(gate_known, {columns}, null);
+      if gate_passes then
         {remember}
         return NEW;
-      elsif gate_owner = 'ffffffff-ffff-ffff-ffff-ffffffffffff' then
+      elsif gate_passes is null then
         {idle}
         return NEW;
       end if;
@@ -236,7 +250,7 @@ if gate_known <> '' then
 -- The same where a claim is of one job: what it has read is of no use to a second one.
 begin
     -- point: first
-    if secateur_gates.passes_{n}(secateur_gates.enter_{n}(), {columns}, null) then
+    if secateur_gates.passes_{n}(secateur_gates.enter_{n}(), {columns}, null) is not false then
       -- point: passed
       return NEW;
     end if;

@@ -63,7 +63,7 @@ class GateKeeper:
 
     def script(self, lock_number: int) -> list[str]:
         """The statements that make the gate, in their order, without the rights of the roles that claim."""
-        names = ("newest", "enter", "generation", "judge", "keep", "note", *self._hooks)
+        names = ("newest", "enter", "generation", "judge", "keep", "note", "left", *self._hooks)
         return [self._filled(name, lock_number) for name in names]
 
     def trigger(self, lock_number: int) -> list[str]:

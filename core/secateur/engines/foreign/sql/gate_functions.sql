@@ -1,30 +1,36 @@
 -- The generated functions of gates on other engines' queues. They say which active cancellation matches a job. See gates.sql.
+--
+-- None of the functions here is in SQL: Postgres would plan it anew at each commit.
 
 -- A stored condition with its parameters written out: each `$k` becomes element k of them, as a literal. So Postgres computes constant
 -- parts once, and not for every job. Fields that only some queues have, such as `$queue`, are read from the run's fields.
 create or replace function secateur.with_literals(condition text, parameters jsonb)
   returns text
-  language sql
+  language plpgsql
   immutable
   set search_path = pg_catalog, pg_temp
 as $$
-  select string_agg(
-           case when part.nth = 1 then part.text
-                when part.name ~ '^([0-9]+|now)$'
-                  then format('(%L::text)%s', parameters ->> part.name, substr(part.text, length(part.name) + 1))
-                else format('(run.fields ->> %L)%s', part.name, substr(part.text, length(part.name) + 1)) end,
-           '' order by part.nth)
-    from (select one.text, one.nth, substring(one.text from '^[a-z0-9_]*') as name
-            from unnest(string_to_array(condition, '$')) with ordinality as one (text, nth)) as part
+begin
+  return (
+    select string_agg(
+             case when part.nth = 1 then part.text
+                  when part.name ~ '^([0-9]+|now)$'
+                    then format('(%L::text)%s', parameters ->> part.name, substr(part.text, length(part.name) + 1))
+                  else format('(run.fields ->> %L)%s', part.name, substr(part.text, length(part.name) + 1)) end,
+             '' order by part.nth)
+      from (select one.text, one.nth, substring(one.text from '^[a-z0-9_]*') as name
+              from unnest(string_to_array(condition, '$')) with ordinality as one (text, nth)) as part);
+end
 $$;
 
 -- A value that every event which contains the document has, and its place: SQL over the job's `data` or `name`. Prefers a value in the
 -- data. Nulls if there is none: the document is empty, or contains only lists.
 create or replace function secateur.leaf_of(document jsonb, out place text, out value jsonb)
-  language sql
+  language plpgsql
   immutable
   set search_path = pg_catalog, pg_temp
 as $$
+begin
   with recursive walk (place, value) as (
     select case member.key when 'data' then 'data' else 'to_jsonb(name)' end, member.value
       from jsonb_each(leaf_of.document) as member
@@ -35,10 +41,12 @@ as $$
      cross join lateral jsonb_each(case when jsonb_typeof(walk.value) = 'object' then walk.value else '{}' end) as member
   )
   select walk.place, walk.value
+    into leaf_of.place, leaf_of.value
     from walk
    where jsonb_typeof(walk.value) not in ('object', 'array')
    order by walk.place = 'to_jsonb(name)', walk.place
-   limit 1
+   limit 1;
+end
 $$;
 
 -- A stored condition over variables, one for each field that it reads: all conditions share those of `places`, to which it adds its own. A place is
@@ -101,39 +109,42 @@ $$;
 -- Left by older programs.
 drop function if exists secateur.drop_match(bigint);
 drop function if exists secateur.define_match(bigint, text);
-drop function if exists secateur.define_match(bigint, text, text, text);
+drop function if exists secateur.define_match(bigint, text, text, text, text);
 drop function if exists secateur.match_body(text, bigint);
 drop function if exists secateur.match_arm(secateur.cancellations, text, text);
 
--- Makes the functions that say which active cancellation matches a job. `tests` is the text of the function that evaluates conditions; its
--- result must not depend on a session's settings. `quick` is the expression of the function that claims call first, and that calls the
--- other. `passes` is the expression of a function that says whether nothing active can match. These two have no settings of their own, so
--- that Postgres inlines them. `screen` is the text of a function that they may call: it says whether a plain condition may match, whatever
--- the session's settings. This function, and so the ones that it makes, belong to a role with no right on any table: the second wall around
--- stored conditions, as for evaluate_conditions.
-create or replace function secateur.define_match(lock_number bigint, passes text, quick text, tests text, screen text)
+-- Makes the functions that say which active cancellation matches a job. `passes` is the expression of the one that claims call first: true if
+-- nothing active can match, null if nothing is active. It has no settings of its own, so that Postgres inlines it. `tests` is the text of
+-- the one that evaluates conditions; its result must not depend on a session's settings. `screen` is the text of one that `passes` may call:
+-- it says whether a plain condition may match, whatever the session's settings. Where a text is null, the function stays as it is.
+--
+-- Their texts are not checked here, which would take longer than all the rest: whoever calls one that raises judges by the tables.
+-- This function, and so the ones that it makes, belong to a role with no right on any table: the second wall around stored
+-- conditions, as for evaluate_conditions.
+create or replace function secateur.define_match(lock_number bigint, passes text, tests text, screen text)
   returns void
   language plpgsql
-  security definer set search_path = pg_catalog, pg_temp
+  security definer set search_path = pg_catalog, pg_temp set check_function_bodies = off
 as $$
 declare
   arguments constant text :=
     'known text, app_id text, function_id text, id text, name text, data jsonb, started_at timestamptz, priority integer, fields jsonb';
 begin
-  execute format(
-    'create or replace function secateur_gates.%I(%s)
-     returns uuid language plpgsql stable security definer
-     set search_path = pg_catalog, pg_temp set extra_float_digits = 1 set standard_conforming_strings = on
-     set bytea_output = hex set datestyle = %L set intervalstyle = postgres set timezone = %L
-     set array_nulls = on set transform_null_equals = off
-     as %L', 'test_' || lock_number, arguments, 'ISO, MDY', 'UTC', tests);
-  execute format(
-    'create or replace function secateur_gates.%I(%s)
-     returns boolean language plpgsql stable security definer set search_path = pg_catalog, pg_temp
-     as %L', 'screen_' || lock_number, arguments, screen);
-  execute format(
-    'create or replace function secateur_gates.%I(%s) returns uuid language sql stable as %L',
-    'match_' || lock_number, arguments, 'select ' || quick);
+  if tests is not null then
+    execute format(
+      'create or replace function secateur_gates.%I(%s)
+       returns uuid language plpgsql stable security definer
+       set search_path = pg_catalog, pg_temp set extra_float_digits = 1 set standard_conforming_strings = on
+       set bytea_output = hex set datestyle = %L set intervalstyle = postgres set timezone = %L
+       set array_nulls = on set transform_null_equals = off
+       as %L', 'test_' || lock_number, arguments, 'ISO, MDY', 'UTC', tests);
+  end if;
+  if screen is not null then
+    execute format(
+      'create or replace function secateur_gates.%I(%s)
+       returns boolean language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+       as %L', 'screen_' || lock_number, arguments, screen);
+  end if;
   execute format(
     'create or replace function secateur_gates.%I(%s) returns boolean language sql stable as %L',
     'passes_' || lock_number, arguments, 'select ' || passes);
@@ -235,10 +246,10 @@ end
 $$;
 
 -- Makes the installation's generated functions, which find the oldest active cancellation that matches a job. `known` is what the claim's
--- transaction has read under the lock: its own id, and the generation. A function of another generation decides nothing and returns a uuid
--- of zeros. Each function checks this, since a session may have one and not yet the other. If no cancellation is active, the result is a
--- uuid of fs. If a job may match and its start or its run's fields are needed but were not passed (both are null), the result is a uuid of
--- ones.
+-- transaction has read under the lock: its own id, and the generation. A function of another generation decides nothing: `passes` is false
+-- then, and `test` is a uuid of zeros. Each function checks this, since a session may have one and not yet the other. So one that nobody
+-- needs now is left as it is. If a job may match and its start or its run's fields are needed but were not passed (both are null), the
+-- result of `test` is a uuid of ones.
 --
 -- Most jobs match nothing, and quick tests show that. If each cancellation requires one of certain values in a certain place, one test
 -- looks for the values of all of them. Else most conditions are plain, and together one expression over the fields that they read.
@@ -268,9 +279,8 @@ declare
   all_might boolean := cardinality(rules) > 0;
   arms text := '';
   is_other constant text := format('known is distinct from pg_current_xact_id()::text || %L', ' ' || make_match.generation);
-  any_might text;
   screen text;
-  given constant text := 'known, app_id, function_id, id, name, data, started_at, priority, fields';
+  passes text;
 begin
   foreach rule in array rules loop
     select string_agg(distinct 'might' || array_position(places, leaf.place), ' or ') into might
@@ -281,24 +291,22 @@ begin
     arms := arms || secateur.match_arm(rule, substr(rule.app_id, length(make_match.installation) + 2), '(' || might || ')');
   end loop;
   if all_might then
-    select string_agg(format('%L::jsonb @> (%s)', leaves -> place.name, place.name), ' or ') into any_might
-      from unnest(places) as place (name);
-  end if;
-  if not all_might then
+    select format('not coalesce(%s, false)', string_agg(format('%L::jsonb @> (%s)', leaves -> place.name, place.name), ' or '))
+      into passes from unnest(places) as place (name);
+  elsif arms <> '' then
     screen := secateur.match_screen(rules, make_match.installation, is_other);
+    passes := case when screen is null then 'false' end;
+  else
+    passes := 'null';
   end if;
   perform secateur.define_match(
     make_match.lock_number,
-    case when screen is not null then format('not secateur_gates.%I(%s)', 'screen_' || make_match.lock_number, given)
-         else format('case when %s then false else ', is_other)
-              || case when all_might then format('not coalesce(%s, false)', any_might) when arms <> '' then 'false' else 'true' end || ' end' end,
-    format('case when %s then ''00000000-0000-0000-0000-000000000000''::uuid', is_other)
-      || case when all_might then format(' when not coalesce(%s, false) then null', any_might)
-              when screen is not null then format(' when not secateur_gates.%I(%s) then null', 'screen_' || make_match.lock_number, given)
-              else '' end
-      || case when arms = '' then ' else ''ffffffff-ffff-ffff-ffff-ffffffffffff'' end'
-              else format(' else secateur_gates.%I(%s) end', 'test_' || make_match.lock_number, given) end,
-    concat_ws(chr(10),
+    case when passes is null
+      then format('not secateur_gates.%I(known, app_id, function_id, id, name, data, started_at, priority, fields)',
+                  'screen_' || make_match.lock_number)
+      else format('case when %s then false else %s end', is_other, passes) end,
+    -- It must be there, since the gate names it.
+    case when arms <> '' or to_regproc('secateur_gates.test_' || make_match.lock_number) is null then concat_ws(chr(10),
       '#variable_conflict use_column',
       '<<run>>',
       'declare',
@@ -322,7 +330,7 @@ begin
          from generate_subscripts(places, 1) as place (nth)),
       arms,
       '  return null;',
-      'end'),
-    coalesce(screen, 'begin return true; end'));
+      'end') end,
+    screen);
 end
 $$;

@@ -197,6 +197,8 @@ class Cancellation(CancellationFields):
     """A pass over the backlog found nothing more; it only waits for runs that are still running."""
     stops_at: str | None = "next step"
     """When a run stops that was asked to; None where its queue cannot stop one. No record has this: its queue does."""
+    only_watched: str | None = None
+    """Why nothing is written to its queue now, so that its sweep and an undo have to wait. This is its queue's too."""
 
     @property
     def blockers(self) -> list[str]:

@@ -22,6 +22,8 @@ from secateur.errors import DatabaseError, Unsupported
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
+from secateur_tui.history.details import details
+from secateur_tui.history.undoing import undo_label
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -93,7 +95,13 @@ async def test_its_records_stay_and_it_is_not_written_to(bed: Bed, keeper: GateK
     of = ("--engine", bed.engine)
     assert str(active) in {each["id"] for each in json.loads(cli(bed.url, "history", *of, "--json"))}
     assert json.loads(cli(bed.url, "audit", *of, "--json"))
-    assert "tester" in cli(bed.url, "show", str(active), *of)
+    shown = cli(bed.url, "show", str(active), *of)
+    assert "tester" in shown
+    assert re.search(f"undo +has to wait: .*{UNKNOWN}", shown), shown
+    assert re.search(UNKNOWN, json.loads(cli(bed.url, "show", str(active), *of, "--json"))["only_watched"])
+    record = await queue.cancellations.get(active)
+    assert re.search(f"an undo has to wait: .*{UNKNOWN}", details(record, record.created_at).plain)
+    assert undo_label(record, record.created_at) == "", "the screen does not offer it"
     assert await queue.cancellations.ledger.open_cancellations() == [], "nobody sweeps what nobody may write to"
     refused = cli(bed.url, "undo", str(active), "--yes", *of, code=2)
     promised = f"not known to secateur.*; to stop matching more of them: secateur stop .*{active}"
@@ -123,6 +131,7 @@ async def test_an_undo_that_had_to_wait_for_a_known_version_is_not_too_late(
     assert (kept.pruned, kept.undo_until) == (0, None), "there is no end before its rows may be deleted"
     await database.execute(DOWNGRADES[bed.engine])
     known = await queue_of(bed, database)
+    assert (await known.cancellations.get(made.id)).only_watched is None
     await known.cancellations.undo(made.id, author="tester")
     await known.cancellations.wait(made.id)
     assert await rows_of(bed, database) == before

@@ -18,7 +18,7 @@ CANCELLATION_KEYS = [
     "with_cancelled",
     *("rate", "run_id", "guarantee", "blocked_by", "blocked_by_prepared", "created_at", "created_by"),
     *("created_role", "compiled", "reason", "source"),
-    *("undone_at", "undone_by", "undo_until", "restoring", "sweep", "odd", "counts"),
+    *("undone_at", "undone_by", "undo_until", "only_watched", "restoring", "sweep", "odd", "counts"),
 ]
 COUNT_KEYS = [
     *("expected", "expected_exact", "matched", "cancelled", "requested", "finished_first", "errors"),

@@ -20,6 +20,7 @@ from secateur.ledger.wording import (
     progress_in_words,
     standing_in_words,
     sweep_in_words,
+    undo_waits,
     what_runs_does,
 )
 from secateur.looking.timed_counting import Seen
@@ -234,6 +235,8 @@ def cancellation_lines(cancellation: Cancellation, now: datetime, zone: tzinfo) 
         pairs.append(("pruned", f"{number(cancellation.pruned)} have been deleted since"))
     if cancellation.undo_until is not None:
         pairs.append(("undo until", instant(cancellation.undo_until, zone)))
+    if (why := undo_waits(cancellation)) is not None:
+        pairs.append(("undo", warning(why)))
     return [*fields(pairs), *([] if retries else pending(cancellation))]
 
 

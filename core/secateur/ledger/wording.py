@@ -160,8 +160,16 @@ def sweep_in_words(cancellation: Cancellation) -> str | None:
         since = utc(cancellation.failing_since.replace(microsecond=0))
         return f"its {what} has failed {number(cancellation.failures)} times since {since}: {cancellation.last_error}"
     if cancellation.unswept_for > NEGLECTED_SECONDS:
-        return f"no {what} for {duration(cancellation.unswept_for)}: start a console, server or worker"
+        remedy = cancellation.only_watched or "start a console, server or worker"
+        return f"no {what} for {duration(cancellation.unswept_for)}: {remedy}"
     return None
+
+
+def undo_waits(cancellation: Cancellation) -> str | None:
+    """That and why nobody can undo it for now, or why its undo does not go on; None if there is no such reason."""
+    if cancellation.only_watched is None or cancellation.restored_at is not None:
+        return None
+    return f"has to wait: {one_line(cancellation.only_watched)}"
 
 
 def task_of(cancellation: Cancellation) -> str:

@@ -24,6 +24,7 @@ from secateur.ledger.wording import (
     tallies_in_words,
     task_of,
     timeline,
+    undo_waits,
     undone_in_words,
 )
 from secateur.states import Kind, State
@@ -179,8 +180,10 @@ def _not_back(unrestored: Sequence[Unrestored]) -> list[Content]:
 
 
 def _undo(cancellation: Cancellation, now: datetime) -> list[Content]:
-    """Until when it can be undone; nothing once it is."""
+    """Until when it can be undone, or why it cannot be for now; nothing once it is."""
     until = cancellation.undo_until
+    if (why := undo_waits(cancellation)) is not None:
+        return [toned((f"! an undo {why}", "warn"))]
     if cancellation.state == State.UNDONE:
         return []
     if until is None and cancellation.is_active:

@@ -386,7 +386,7 @@ class HistoryScreen(PlaceScreen):
             case "history.stop":
                 return "There is nothing to stop: it is over."
             case "history.undo":
-                return "It cannot be undone now: the lines below say what became of it."
+                return "It cannot be undone now: the lines below say why."
             case "history.also":
                 return "Nothing is known to arrive that it matches."
             case "history.use_as_filter":

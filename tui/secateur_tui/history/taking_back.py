@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from secateur.ledger.wording import undo_waits
 from secateur.looking.aftermath import again
 from secateur.states import Kind, State
 from secateur_tui.frame.question import Choice, Question
@@ -33,6 +34,8 @@ class TakingBack:
             return "This console has committed nothing that could be undone; History undoes others."
         newest = journal.done[-1]
         found = await self._get(newest)
+        if waits := [why for each in found if (why := undo_waits(each)) is not None]:
+            return f"An undo of {commit_text(found)} {waits[0]}."
         left = [each for each in found if each.state != State.UNDONE and undo_label(each, self._feed().now())]
         if not left:
             journal.took_back(newest)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def undo_label(cancellation: Cancellation, now: datetime) -> str:
-    """What the key would do, for the footer; empty if an undo could bring back nothing."""
+    """What the key would do, for the footer; empty if an undo could bring back nothing, or has to wait."""
+    if cancellation.only_watched is not None:
+        return ""
     if cancellation.undo_until is not None and cancellation.undo_until < now:
         return ""
     if cancellation.state != State.UNDONE:

@@ -11,9 +11,10 @@ from secateur.cli.asking import consents, require_a_terminal
 from secateur.cli.describing import follow, instant, scope_in_words
 from secateur.cli.identifying import naming_run, read_id, read_run_id
 from secateur.cli.opening import CommandSession, find_place, open_session
-from secateur.cli.output import done, fields, json_line, line, notice, write
+from secateur.cli.output import done, fields, json_line, line, notice, warning, write
 from secateur.cli.waiting import wait_for
 from secateur.ledger.forms import UnrestoredForm, cancellation_form
+from secateur.ledger.wording import undo_waits
 from secateur.states import State
 from secateur.words.figures import number, runs
 from secateur.words.lines import one_line
@@ -123,6 +124,8 @@ def _prospect(cancellation: Cancellation, zone: tzinfo, *, requeue: bool) -> lis
     pairs.append(("goes over", "what another cancellation matches too, to that one"))
     if cancellation.undo_until is not None:
         pairs.append(("possible until", instant(cancellation.undo_until, zone)))
+    if (why := undo_waits(cancellation)) is not None:
+        pairs.append(("undo", warning(why)))
     return [*lines, *(f"  {each}" for each in fields(pairs))]
 
 

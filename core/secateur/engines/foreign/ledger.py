@@ -84,6 +84,7 @@ class ForeignLedger(Ledger):
         cancellation = super().read(document)
         cancellation.app_id = self._bare(cancellation.app_id)
         cancellation.stops_at = self._source.installation.file.stops
+        cancellation.only_watched = self._source.only_watched
         return cancellation
 
     async def commit_all(self, commits: Sequence[Commit]) -> list[Cancellation]:

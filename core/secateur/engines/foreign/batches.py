@@ -7,6 +7,7 @@ It passes over rows that others hold, and comes back to them when nothing else i
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,10 @@ LOOK_SECONDS = 20.0
 ASKED_SINGLY = 500_000
 """Runs of which a sweep keeps the ids, because a look at them all takes long."""
 
+RIGHTS_SECONDS = 60.0
+"""For so long a role that may cancel is not asked again: a commit waits for the answer. Where it has lost the rights
+since, the sweep fails and says so."""
+
 _NONE = "'{}'"
 """No ids, and no pre-images."""
 
@@ -56,6 +61,7 @@ class Batches(Batching):
     def __init__(self, database: Database, source: ForeignSource) -> None:
         super().__init__(database, source)
         self._walks: dict[UUID, Walk] = {}
+        self._may_until = float("-inf")
 
     async def sweep(self, app_id: str, rule: JobRule, batch: int) -> SweepStep:
         """Cancel up to `batch` runs, and see what became of those that ran. `app_id` is the name in the ledger."""
@@ -228,11 +234,14 @@ class Batches(Batching):
 
     async def require_rights(self) -> None:
         """Raises `PermissionDenied` if this role may not cancel. Changes nothing, so that any session may ask."""
+        if time.monotonic() < self._may_until:
+            return
         statements = [sql for name in ("lock", "cancel", "restore") for sql in self._installation.each(name)]
         # To explain a statement takes the rights of executing it. All at once, since a commit waits for the answer.
         await self._database.execute(
             "; ".join(f"explain {sql.replace('$1', _NONE).replace('$2', 'false')}" for sql in statements)
         )
+        self._may_until = time.monotonic() + RIGHTS_SECONDS
 
 
 def and_then(statement: str, after: str) -> str:

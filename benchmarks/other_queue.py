@@ -100,10 +100,11 @@ select max(id) from updated
 """
 
 WHY_COMMITS = "the machine's load: compare the processor time, which is that on the small backlog"
-WHY_COUNTS = "it also tests the window, and groups by function and status"
+WHY_COUNTS = "it also groups what matches by function and status, in a statement of its own"
 WHY_SWEEP = (
-    "a sweep keeps every job as it was, for an undo: to write down a job and its index entries takes the server about "
-    "as long as to update it. An update by hand that keeps the jobs too is the floor"
+    "a sweep locks each job before it judges it, and keeps it as it was, for an undo. Of the server's time for such a "
+    "job the bare update is about half: the lock takes a tenth, the job as jsonb a fifth, and its row with the index "
+    "entries a fifth. An update by hand that keeps the jobs too is the floor"
 )
 
 

@@ -219,12 +219,19 @@ select rule.id
  limit 1
 
 -- name: taken_by
--- The cancellation that has the run. The run may have another app by now: DBOS takes what it cancels off its queue.
+-- The cancellation that has the run. The run may have another app by now: DBOS takes what it cancels off its queue. It asks for each
+-- cancellation that has pre-images: an index of the jobs would cost every sweep more than this.
 select met.cancellation_id
   from secateur.apps as home
-  join secateur.preimages as met on met.app_id = home.app_id
- where home.installation = $1 and met.job_id = $2
-   and (met.outcome in ('stopped', 'left') or (met.outcome is null and not met.was_running))
+  join secateur.cancellations as rule on rule.app_id = home.app_id and rule.pruned_at is null
+ cross join lateral (
+   select one.cancellation_id, one.serial
+     from secateur.preimages as one
+    where one.app_id = rule.app_id and one.cancellation_id = rule.id and one.job_id = $2
+      and (one.outcome in ('stopped', 'left') or (one.outcome is null and not one.was_running))
+   offset 0
+ ) as met
+ where home.installation = $1
  order by met.serial desc
  limit 1
 

@@ -41,7 +41,6 @@ create table secateur.preimages (
 );
 
 create index preimages_open on secateur.preimages (app_id, cancellation_id, serial) where outcome is null;
-create index preimages_by_job on secateur.preimages (app_id, job_id);
 -- The running ones that a cancellation waits for: each batch asks for them.
 create index preimages_running on secateur.preimages (app_id, cancellation_id, job_id) where was_running and outcome is null;
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncpg
 import pytest
 from beds import Bed
+from verdicts import verdict
 
 from secateur.cel import CANCELLATION, ExpressionError
 from secateur.cel import compile as compile_filter
@@ -23,7 +24,6 @@ from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
 from secateur.runs import NO_BOUNDS, Scope
-from verdicts import verdict
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -14,6 +14,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 from beds.procrastinate import Procrastinate
+from verdicts import verdict
 
 from nursery import start
 from patience import eventually
@@ -25,7 +26,6 @@ from secateur.errors import PermissionDenied
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
-from verdicts import verdict
 
 pytestmark = [
     pytest.mark.timeout(300),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from beds import Bed
 from beds.procrastinate import Procrastinate
+from verdicts import verdict
 
 from secateur.cel import EvaluationError, Filter, compile
 from secateur.engines.foreign.gating import GateKeeper
@@ -19,7 +20,6 @@ from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest
 from secateur.runs import Run, RunStatus
-from verdicts import verdict
 
 pytestmark = pytest.mark.parametrize("bed", [Procrastinate], indirect=True)
 

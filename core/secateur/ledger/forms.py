@@ -98,8 +98,8 @@ class CancellationForm(JsonForm):
     undo_until: Instant | None
     """The end of the time in which it can be undone; null while it is active, because the time starts when it ends."""
     only_watched: str | None
-    """Why nothing is written to its queue now, so that its sweep and an undo have to wait: its version is not known, for
-    example. Else null."""
+    """Why nothing is written to its queue now, so that its sweep and an undo have to wait, such as a version that is
+    not known; else null."""
     restoring: bool
     """It is undone, and runs are still coming back."""
     sweep: SweepForm

@@ -367,7 +367,7 @@ def test_on_the_command_line(here: Here, embedded_url: str) -> None:
     assert "(when arrivals grew)" in lines[0]
     assert lines[1].endswith("runs of the same scope before.")
     assert lines[3] == CAUSE
-    assert " % of what arrives; before " in lines[4]
+    assert " % of arrivals, " in lines[4]
     assert any(line.startswith("  event.data.vendor_id:  acme_inc ") for line in lines)
     answered = here("suggest", "--app", "billing", "--since", "-15m", "--limit", "1", "--json", url=embedded_url).json
     assert answered["since_found"] is False

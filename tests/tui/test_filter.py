@@ -41,7 +41,7 @@ async def test_a_filter_is_counted_with_examples(
     monkeypatch.setattr(wording, "_clock", lambda moment, now: f"{moment:%H:%M}")
     async with start(incident_url, size=size) as console:
         await console.filter_for("vendor-syncs")
-        await console.shows("of what arrives since")
+        await console.shows("of arrivals since")
         await console.shows_stored("filter-empty")
         await console.type(CULPRIT)
         await console.shows(f"{MATCHING} of", "exact", f"✓ {MATCHING}", "✗ 1,497", "acme_inc")

@@ -66,7 +66,7 @@ async def test_from_the_first_screen_to_the_guarantee_in_eight_keys(
 async def test_a_key_takes_the_grey_suggestion(start: Start, incident_url: str, key: str, read_only: bool) -> None:
     async with start(incident_url, read_only=read_only) as console:
         await console.press("enter")
-        await console.shows(CULPRIT, TAKES_IT, "29 % of what arrives since")
+        await console.shows(CULPRIT, TAKES_IT, "29 % of arrivals since")
         editor = console.app.screen.query_one(ExpressionEditor)
         assert editor.text == ""
         await console.press(key)

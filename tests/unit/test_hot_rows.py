@@ -63,7 +63,7 @@ def test_a_flood_is_contrasted_with_what_came_before() -> None:
     view = View.of_arrivals(found(Baseline.BEFORE, VENDORS, field("event.name", value("x", 1.0, 1.0))), SCOPE)
     assert shown(view, 76)[:3] == SHOWN
     first = view.picks[0]
-    assert first.shares == "96 % of what arrives since 13:20; before 4 %"
+    assert first.shares == "96 % of arrivals since 13:20, 4 % before"
     assert (first.figures, first.also) == (
         "precision 99.8 %, recall 100 %; about 75,112 unfinished runs match",
         "41 of eu",
@@ -90,7 +90,7 @@ def test_a_filter_that_is_too_long_keeps_what_tells_it_from_others() -> None:
 def test_the_other_functions_and_nothing_are_named_as_what_they_are() -> None:
     others = View.of_arrivals(found(Baseline.OTHERS, VENDORS), SCOPE)
     assert (others.about, others.titles) == ("4,980 runs, against billing's other functions", ("now", "others"))
-    assert others.picks[0].shares == "96 % of what arrives since 13:20; of the other functions 4 %"
+    assert others.picks[0].shares == "96 % of arrivals since 13:20, 4 % of the other functions"
     alone = View.of_arrivals(found(Baseline.NONE, VENDORS, since=None), SCOPE)
     assert alone.titles == ("now", "")
     assert alone.picks[0].shares == "96 % of all that is kept"
@@ -107,13 +107,13 @@ def test_what_nothing_means_depends_on_what_was_asked() -> None:
 def test_a_blast_radius_is_matches_against_the_rest() -> None:
     view = View.of_matches(BlastRadius(623, 1_497, (VENDORS,), None, NOW))
     assert (view.about, view.titles) == ("623 that match, against 1,497 that do not", ("match", "others"))
-    assert view.picks[0].shares == "96 % of what matches; of the other runs 4 %"
+    assert view.picks[0].shares == "96 % of what matches, 4 % of the other runs"
     assert View.of_matches(BlastRadius(623, 0, (VENDORS,), None, NOW)).titles == ("match", "")
 
 
 def test_a_day_is_named_where_it_is_not_today() -> None:
     view = View.of_arrivals(found(Baseline.BEFORE, VENDORS, since=timedelta(hours=20)), SCOPE)
-    assert view.picks[0].shares == "96 % of what arrives since 01-20 18:00; before 4 %"
+    assert view.picks[0].shares == "96 % of arrivals since 01-20 18:00, 4 % before"
 
 
 def test_several_values_are_told_with_their_shares() -> None:

@@ -55,20 +55,20 @@ def percent(share: float) -> str:
 
 
 def shares(each: Suggestion | HotValue, found: Suggestions) -> str:
-    """`96 % of what arrives since 13:20; before 4 %`."""
+    """`96 % of arrivals since 13:20, 4 % before`."""
     text = f"{percent(each.flood_share)} of {_arrivals(found)}"
     if each.baseline_share is None:
         return text
     usual = percent(each.baseline_share)
     if found.baseline is Baseline.OTHERS:
-        return f"{text}; of the other functions {usual}"
-    return f"{text}; before {usual}"
+        return f"{text}, {usual} of the other functions"
+    return f"{text}, {usual} before"
 
 
 def match_shares(each: HotValue) -> str:
-    """For a blast radius: `96 % of what matches; of the other runs 4 %`."""
+    """For a blast radius: `96 % of what matches, 4 % of the other runs`."""
     text = f"{percent(each.flood_share)} of what matches"
-    return text if each.baseline_share is None else f"{text}; of the other runs {percent(each.baseline_share)}"
+    return text if each.baseline_share is None else f"{text}, {percent(each.baseline_share)} of the other runs"
 
 
 def of_several(field: HotField) -> str:
@@ -81,7 +81,7 @@ def _arrivals(found: Suggestions) -> str:
     if found.since is None:
         return "all that is kept"
     until = f" until {_clock(found.until, found.as_of)}" if found.until else ""
-    return f"what arrives since {_clock(found.since, found.as_of)}{until}"
+    return f"arrivals since {_clock(found.since, found.as_of)}{until}"
 
 
 def _clock(moment: datetime, now: datetime) -> str:

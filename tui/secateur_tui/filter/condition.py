@@ -181,4 +181,5 @@ class ConditionField(Vertical):
             return toned(told, (f"{_GREY_KEY} again does not wait", "key"))
         if not self.editor.suggestion:
             return toned((_NO_SUGGESTION, "warn")) if self.editor.missed else Content("")
-        return toned((self._offer, "plain"), (f": {_GREY_KEY} takes it", "key"))
+        # The key first: where the line wraps, what is in it stays together.
+        return toned((f"{_GREY_KEY} takes it", "key"), (f": {self._offer}", "plain"))

@@ -72,10 +72,8 @@ def _head(found: Suggestions, zone: tzinfo) -> Iterator[str]:
 
 
 def _figures(each: Suggestion) -> str:
-    parts = [f"{percent(each.flood_share)} of what arrives"]
-    if each.baseline_share is not None:
-        parts.append(f"before {percent(each.baseline_share)}")
-    parts.append(quality(each))
+    usual = "" if each.baseline_share is None else f", {percent(each.baseline_share)} before"
+    parts = [f"{percent(each.flood_share)} of arrivals{usual}", quality(each)]
     if others := also(each):
         parts.append(f"of the sample also {others}")
     return "; ".join(parts)

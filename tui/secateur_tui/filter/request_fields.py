@@ -68,7 +68,7 @@ class RequestFields(Vertical):
         """The scope and, of a retry, which of its runs."""
         scope = one_line(str(self._draft.scope))
         which = "failed and cancelled" if self._draft.with_cancelled else "failed"
-        self.window.title(f"Retry {which} runs: {scope}" if self._draft.retry else scope)
+        self.window.title(f"Retry {which} runs: {scope}" if self._draft.retry else f"Filter: {scope}")
 
     @property
     def is_checked(self) -> bool:

@@ -172,7 +172,7 @@ class TimelineScreen(PlaceScreen):
     def _title(self) -> None:
         ranges = [(f" {TITLES[name]} ", "chosen" if name == self._range else "quiet") for name in RANGES]
         past = "" if self._around is None or self._series is None else f"{self._past(self._series)}  "
-        self.query_one("#what", Rule).show(one_line(str(self._scope)), toned((past, "strong"), *ranges))
+        self.query_one("#what", Rule).show(f"Depth: {one_line(str(self._scope))}", toned((past, "strong"), *ranges))
 
     def _past(self, series: Series) -> str:
         """Which time is shown, where it does not end now."""

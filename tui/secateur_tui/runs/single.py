@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 _QUEUED = "●"
-"""When the run came, in that plot."""
+"""When the run arrived, in that plot."""
 _FRAME, _AROUND_EVENT = 3, 2
 """Lines of the header, the title and the footer; and of the rule above the event, and the path of its row."""
 
@@ -160,13 +160,13 @@ class RunScreen(PlaceScreen):
         self.refresh_bindings()
 
     def _plot_queue(self) -> None:
-        """What its queue was like when it came and went."""
+        """What its queue was like when it arrived and ended."""
         run = self._run
         if run is None:
             return
         sign = SIGNS[run.status][0]
         signs = [(run.started_at, _QUEUED), *([(run.finished_at, sign)] if run.finished_at else [])]
-        legend = f"{_QUEUED} it came" + (f" · {sign} {run.status}" if run.finished_at else "")
+        legend = f"{_QUEUED} it arrived" + (f" · {sign} {run.status}" if run.finished_at else "")
         self._queue.show(run.scope, run.started_at, self._feed.now(), signs, legend, free=self._free_lines())
 
     def _free_lines(self) -> int:

@@ -101,7 +101,7 @@ async def test_an_app_and_its_functions_are_paused_apart(start: Start, incident_
         assert await paused_by(console, "apps") == [("billing", "nadia")]
 
         console.app.screen.query_one(DepthTable).move_to(FLOOD)
-        await answer(console, "y", "It stays paused all the same", "resume that as well, on the row of")
+        await answer(console, "y", "It stays paused anyway", "resume billing as well, on its own row")
         await console.shows("p resume app")
         assert not await paused_by(console, "functions")
         await console.until(lambda: "paused ‖" in row_of(console, "vendor-syncs"))

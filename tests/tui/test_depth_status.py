@@ -11,6 +11,7 @@ from secateur.ledger.steps import InForce
 from secateur.runs import FunctionDepth, Scope
 from secateur.words.tables import lay_out
 from secateur_tui.queues import depth_rows
+from secateur_tui.queues.pausing import offer
 from secateur_tui.queues.status import worst
 
 NOW = datetime(2026, 11, 27, 3, 0, tzinfo=UTC)
@@ -163,3 +164,11 @@ def test_no_column_is_shown_that_the_queue_cannot_fill() -> None:
     keys = lambda *depths: {column.key for column in depth_rows.columns_of(depths)}  # noqa: E731
     assert keys(depth(3, failed=None, in_per_second=None, out_per_second=None)).isdisjoint({"failed", "in", "out"})
     assert {"failed", "in", "out"} <= keys(depth(3, failed=2), depth(3, failed=None, in_per_second=None))
+
+
+@pytest.mark.parametrize(
+    ("queued", "says"), [(1, "1 run that is due waits, and"), (2, "2 runs that are due wait, and")]
+)
+def test_a_pause_counts_what_waits_as_people_say_it(queued: int, says: str) -> None:
+    its = [depth(queued)]
+    assert says in offer(its[0].scope, its).question.text.plain

@@ -52,12 +52,14 @@ def offer(scope: Scope, depths: Sequence[FunctionDepth]) -> Offer:
 
 
 def _pause(scope: Scope, its: Sequence[FunctionDepth]) -> Offer:
+    queued = _queued(its)
+    waits = f"{runs(queued)} that {_are_due(queued)} {'waits' if queued == 1 else 'wait'}"
     text = toned(
         ("Pause ", "plain"),
         (_name(scope), "strong"),
         ("?\n\nNothing of it is claimed until somebody resumes it;\n", "plain"),
         (f"{_running(its)}.", "plain"),
-        (f"\n\n{runs(_queued(its))} that are due wait, and so does whatever arrives.", "quiet"),
+        (f"\n\n{waits}, and so does whatever arrives.", "quiet"),
     )
     return Offer("pause", Question("Pause", text, "pause"), _pausing(scope, its))
 
@@ -72,8 +74,8 @@ def _resume_function(scope: Scope, its: Sequence[FunctionDepth]) -> Offer:
         text = toned(
             ("Resume ", "plain"),
             (name, "strong"),
-            (f"?\n\n! It stays paused all the same, for the whole of {app} is paused too.", "warn"),
-            (f"\n\nTo let it go on, resume that as well, on the row of {app}.", "plain"),
+            (f"?\n\n! It stays paused anyway: the whole of {app} is paused too.", "warn"),
+            (f"\n\nTo let it go on, resume {app} as well, on its own row.", "plain"),
         )
         done = f"Not claimed yet: the whole of {app} is paused too. Resume that on its own row."
     else:
@@ -95,7 +97,7 @@ def _resume_app(app_id: str, depths: Sequence[FunctionDepth]) -> Offer:
         (f"?\n\nIts {runs(queued)} that {_are_due(queued)} can be claimed again.", "plain"),
         (f"\n\n! Still paused, each by itself: {_named(still)}." if still else "", "warn"),
     )
-    done = f"Resumed: {_name(Scope(app_id))}{f', but for {_named(still)}: paused singly' if still else ''}."
+    done = f"Resumed: {_name(Scope(app_id))}.{f' Still paused: {_named(still)}.' if still else ''}"
     return Offer("resume", Question("Resume", text, "resume"), Change(Scope(app_id), False, done))
 
 

@@ -43,12 +43,7 @@ def aftermath_line(found: Aftermath, width: int, *, also: str, undo: str, redo: 
     undoing = toned((" · ", "quiet"), (key, "key"), (f" {what}", "plain")) if key else Content("")
     lines = [
         toned(*_done(found, is_short=is_short)) + _arriving(found, also, those) + undoing
-        for is_short, those in (
-            (False, " also those for 2 h"),
-            (False, " also those"),
-            (True, " also those"),
-            (True, ""),
-        )
+        for is_short, those in _WORDINGS
     ]
     return next((each for each in lines if each.cell_length <= width), lines[-1])
 

@@ -126,7 +126,7 @@ def _failed_line(depths: Sequence[FunctionDepth]) -> Content | None:
 def _names(depths: Sequence[FunctionDepth]) -> str:
     if len(depths) == 1:
         return _name(depths[0])
-    return f"{number(len(depths))} functions, as {_name(depths[0])}"
+    return f"{number(len(depths))} functions, such as {_name(depths[0])}"
 
 
 def _name(depth: FunctionDepth) -> str:

@@ -32,6 +32,12 @@ EXAMPLES = (Tab.MATCH, Tab.NEAR, Tab.ERROR, Tab.NO_MATCH)
 
 _TONES = {Tab.MATCH: "good", Tab.ERROR: "warn"}
 
+_WORDS = {Tab.MATCH: " match", Tab.NEAR: " almost", Tab.ERROR: " in error", Tab.NO_MATCH: " no match"}
+"""What the signs mean, where there is room to say it."""
+
+_AROUND = 3
+"""Cells of the rule beside its title."""
+
 
 class TabStrip(Rule):
     """A rule whose title are tabs, one of them chosen; a click chooses another."""
@@ -55,17 +61,21 @@ class TabStrip(Rule):
             self.refresh()
 
     def render(self) -> RenderResult:
+        self._title = self._titled(_WORDS)
+        if self._title.cell_length > self.size.width - _AROUND or Tab.STANDS_OUT in self._tabs:
+            self._title = self._titled({})
+        return super().render()
+
+    def _titled(self, words: Mapping[Tab, str]) -> Content:
         self._ends = []
         title = Content("")
         for tab in self._tabs:
-            label = self._label(tab)
-            title += Content(" │ " if title else "") + label
+            title += Content(" │ " if title else "") + self._label(tab, words.get(tab, ""))
             self._ends.append((title.cell_length + 2, tab))
-        self._title = title
-        return super().render()
+        return title
 
-    def _label(self, tab: Tab) -> Content:
-        text = f"{tab.value} {self._counts.get(tab, '…')}" if tab in EXAMPLES else tab.value
+    def _label(self, tab: Tab, word: str) -> Content:
+        text = f"{tab.value} {self._counts.get(tab, '…')}{word}" if tab in EXAMPLES else tab.value
         if tab is self._chosen:
             return Content.styled(f" {text} ", "bold reverse $foreground")
         return toned((text, _TONES.get(tab, "plain")))

@@ -33,7 +33,7 @@ COLUMNS = (
     Column("in", "in/s", minimum=5, rank=48),
     Column("out", "out/s", minimum=5, rank=47),
     Column("drains", "drains in", minimum=9),
-    Column("spark", "15 min", right=False, minimum=10, grows_to=96, rank=28),
+    Column("spark", "last 15 min", "last 15m", right=False, minimum=10, grows_to=96, rank=28),
 )
 
 SORTS = tuple(column.key for column in COLUMNS if column.key not in ("marks", "spark"))

@@ -26,7 +26,9 @@ def found(wanted: str, *texts: str) -> list[str]:
     ("wanted", "texts", "expected"),
     [
         ("", ("b", "a"), ["b", "a"]),
-        ("vs", ("invoices", "billing / vendor-syncs"), ["billing / vendor-syncs", "invoices"]),
+        ("vs", ("invoices", "billing / vendor-syncs"), ["billing / vendor-syncs"]),
+        ("vs", ("invoices", "x"), ["invoices"]),
+        ("vend", ("reverse command", "hot values command", "vendor-syncs function"), ["vendor-syncs function"]),
         ("VENDOR", ("vendor-syncs", "x"), ["vendor-syncs"]),
         ("pause", ("does not pa-u-se", "pause"), ["pause", "does not pa-u-se"]),
         ("sync billing", ("billing / vendor-syncs", "billing / invoices"), ["billing / vendor-syncs"]),

@@ -133,6 +133,10 @@ class ConditionField(Vertical):
         """Say at once that the key was heard: on a busy machine a review takes seconds to appear."""
         self._rule.note(toned(("opening the review…", "count")))
 
+    def is_under_review(self) -> None:
+        """The review lies over it."""
+        self._rule.note(toned(("in review", "quiet")))
+
     def tell_of_none(self) -> str:
         """What to say, once, to whoever wanted a suggestion and goes on without one; empty for everybody else."""
         if self.has_text or not self.editor.missed:

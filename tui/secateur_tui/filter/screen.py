@@ -129,6 +129,8 @@ class FilterScreen(PlaceScreen):
 
     def on_screen_suspend(self) -> None:
         """Behind a review nothing is counted."""
+        if self._is_opening_review:
+            self._condition.is_under_review()
         self._counting.stop()
         self._suggesting.stop()
 
@@ -360,15 +362,13 @@ class FilterScreen(PlaceScreen):
         match action:
             case "review" | "cancel_run" if not self.session.queue.cancellations.can_cancel:
                 return False
-            case "cancel_run" if self.draft.retry or not on_example:
+            case "cancel_run" | "standing" if self.draft.retry:
                 return False
-            case "payload" | "only" | "not_these" | "cell_left" | "cell_right" if not on_example:
+            case "cancel_run" | "payload" | "only" | "not_these" | "cell_left" | "cell_right" if not on_example:
                 return False
             case "open_run" if self._lower.run is None or not (on_example or self._lower.payload.has_focus):
                 return False
             case "with_cancelled" if not self.draft.retry:
-                return False
-            case "standing" if self.draft.retry:
                 return False
         return super().check_action(action, parameters)
 

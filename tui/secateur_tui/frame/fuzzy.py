@@ -12,12 +12,15 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
+_WORTH_LISTING = 0.6
+"""How good, as a part of the best, an item must be: where a word is found, letters scattered over others are noise."""
+
 
 def best(wanted: str, items: Iterable[Item], text: Callable[[Item], str]) -> list[tuple[Item, Sequence[int]]]:
     """The items whose text has every word of `wanted`, best first, each with the places of the letters found.
 
-    A word is found as a whole, or as letters in the same order. Case does not matter. Equally good items keep their
-    order, so an empty `wanted` returns all items unchanged.
+    A word is found as a whole, or as letters in the same order. Case does not matter. What is far from the best is left
+    out. Equally good items keep their order, so an empty `wanted` returns all items unchanged.
     """
     words = wanted.lower().split()
     found: list[tuple[float, Item, Sequence[int]]] = []
@@ -32,7 +35,8 @@ def best(wanted: str, items: Iterable[Item], text: Callable[[Item], str]) -> lis
         else:
             found.append((score, item, sorted(places)))
     found.sort(key=lambda each: -each[0])
-    return [(item, places) for _, item, places in found]
+    least = _WORTH_LISTING * found[0][0] if found else 0.0
+    return [(item, places) for score, item, places in found if score >= least]
 
 
 def _place(word: str, candidate: str) -> Sequence[int] | None:

@@ -186,6 +186,8 @@ async def test_keys_typed_before_it_was_seen_are_not_taken_as_its_own(start: Sta
         await console.at_rest()
         assert [field.value for field in console.app.screen.query(Input)] == ["", ""]
         assert console.app.focused is console.app.screen.query_one("#reason")
+        behind = console.app.screen_stack[-2]._compositor.render_strips()
+        assert any(" in review" in strip.text for strip in behind)
         await console.press("escape")
         await console.shows("✓ valid")
         assert console.app.screen.query_one(ExpressionEditor).text == CULPRIT

@@ -226,7 +226,7 @@ async def test_help_is_searched(start: Start, incident_url: str) -> None:
         await console.shows("esc show all")
         await console.press("slash")
         await console.type("xyzzy")
-        await console.shows("No key tells of “xyzzy”")
+        await console.shows("No key or description has “xyzzy”")
         await console.press("escape")
         await console.shows("1 Queues — you are here", "Pause the function")
         await console.press("escape")

@@ -96,7 +96,7 @@ class HelpScreen(Dialog[None]):
             return Content("\n\n").join([self._introduction(), _in_columns(parts, count, column), _language()])
         found = [lines for lines in parts if len(lines) > 1]
         if not found:
-            return toned((f"No key tells of “{one_line(wanted)}”.", "warn"))
+            return toned((f"No key or description has “{one_line(wanted)}” in it.", "warn"))
         return _in_columns(found, count, column)
 
     @property

@@ -192,7 +192,7 @@ class Console:
 
     async def counted(self) -> None:
         """Wait until the filter has its exact count and its examples."""
-        await self.until(lambda: re.search(r" exact .*✓ [\d,]+ *│", self.text, re.DOTALL))
+        await self.until(lambda: re.search(r" exact .*✓ [\d,]+( match)? *│", self.text, re.DOTALL))
 
     async def focus(self, kind: type[Widget]) -> None:
         """Go to a widget of that class by shift+tab, which, unlike tab, never takes a suggestion."""

@@ -31,7 +31,7 @@ def test_a_proportion_is_full_or_empty_only_where_it_is_all_or_none() -> None:
 @pytest.mark.parametrize(
     ("span", "at_the_edge", "picked"),
     [
-        (timedelta(minutes=3), "03:04", "03:04:05"),
+        (timedelta(seconds=40), "03:04", "03:04:05"),
         (timedelta(hours=3), "03:04", "03:04"),
         (timedelta(days=3), "27 Nov", "27 Nov"),
     ],

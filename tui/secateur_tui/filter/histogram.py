@@ -67,19 +67,20 @@ class HistogramChart(Widget, can_focus=True):
         self.refresh()
 
     @property
-    def picked(self) -> Content:
-        """The picked range in words; empty without the focus."""
+    def picked(self) -> Sequence[Content]:
+        """The picked range in phrases; none without the focus."""
         if (histogram := self._histogram) is None or not self.has_focus:
-            return Content("")
+            return ()
         low, high = self._range
         first, last = histogram.span(low, high)
         bars = histogram.bars[low : high + 1]
         about = "" if histogram.exact else "about "
-        return toned(
-            (f"{clock(first, histogram, seconds=True)} – {clock(last, histogram, seconds=True)}  ", "strong"),
-            (f"{about}{number(sum(each.matched for each in bars))}", "count"),
-            (f" of {number(sum(each.total for each in bars))}", "plain"),
-            ("  enter takes it", "key"),
+        matched, total = (number(sum(each)) for each in zip(*((each.matched, each.total) for each in bars), strict=True))
+        ends = f"{clock(first, histogram, seconds=True)} – {clock(last, histogram, seconds=True)}"
+        return (
+            toned((ends, "strong")),
+            toned((f"{about}{matched}", "count"), (f" of {total}", "plain")),
+            toned(("enter takes it", "key")),
         )
 
     @property
@@ -174,8 +175,9 @@ def _level(amount: int, highest: int, height: int) -> int:
 
 
 def clock(moment: datetime, histogram: Histogram, *, seconds: bool = False) -> str:
-    """In six cells `27 Nov` where the span is days, else `14:05`; with `seconds`, `14:05:30` where it is minutes."""
+    """In six cells `27 Nov` where the span is days, else `14:05`; with `seconds`, `14:05:30` where bars are shorter than
+    a minute."""
     at, span = moment.astimezone(UTC), histogram.last - histogram.first
     if span > timedelta(days=2):
         return f"{at.day} {at:%b}"
-    return f"{at:%H:%M:%S}" if seconds and span <= timedelta(minutes=10) else f"{at:%H:%M}"
+    return f"{at:%H:%M:%S}" if seconds and span < timedelta(minutes=len(histogram.bars)) else f"{at:%H:%M}"

@@ -134,7 +134,7 @@ class Matches(Vertical):
             of = "" if tally.count is None else f" of {number(tally.count.total)}"
             lines.append(toned((f"evaluated here, not by the database: {number(evaluated)}{of} runs so far", "warn")))
         elif picked := self.chart.picked:
-            lines.append(picked)
+            lines += self._lines(picked, gap="  ")
         elif tally.note:
             lines.append(toned((one_line(tally.note), "warn")))
         if tally.count is not None and tally.stage in (Stage.EXACT, Stage.ESTIMATE):

@@ -337,7 +337,9 @@ class QueuesScreen(PlaceScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "clear_find":
             return self.query_one("#find").display or self._table.marked is not None
-        needs_rows = ("open_filter", "stands_out", "pause", "find", "sort", "reverse", "fold", "mark")
+        if action == "find":  # also before the first figures: a name that is typed then is no string of commands
+            return bool(self._feed.depths) or self._feed.as_of is None
+        needs_rows = ("open_filter", "stands_out", "pause", "sort", "reverse", "fold", "mark")
         if action in needs_rows and not self._feed.depths:
             return False
         if action in _OF_SCOPE and self._feed.depths and self.chosen is None:

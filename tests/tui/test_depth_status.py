@@ -53,7 +53,10 @@ STANDS_STILL = {"in_per_second": 0.0, "out_per_second": 0.0, "running": 0}
         ([depth(78, **STANDS_STILL), QUIET], "! stalled for 5m 00s: billing / vendor-syncs  78 runs wait"),
         ([depth(4, waited=20, **STANDS_STILL), QUIET], "✓ no queue is flooded"),
         ([depth(1, **{**STANDS_STILL, "running": 1}), QUIET], "✓ no queue is flooded"),
-        ([depth(60, 4.0), depth(40, 9.0, function_id="b"), QUIET], "▲ growing: 2 functions, such as billing / b  +13.0/s"),
+        (
+            [depth(60, 4.0), depth(40, 9.0, function_id="b"), QUIET],
+            "▲ growing: 2 functions, such as billing / b  +13.0/s",
+        ),
         ([depth(30, **{**STANDS_STILL, "running": 2, "lost": 2})], "! stalled"),
         ([depth(0, running=2, lost=2)], "! 2 runs lost: billing / vendor-syncs"),
         ([depth(40, **{**STANDS_STILL, "paused": True})], "‖ paused: billing / vendor-syncs  40 runs wait"),
@@ -167,7 +170,8 @@ def test_no_column_is_shown_that_the_queue_cannot_fill() -> None:
 
 
 @pytest.mark.parametrize(
-    ("queued", "says"), [(1, "1 run that is due waits, and"), (2, "2 runs that are due wait, and")]
+    ("queued", "says"),
+    [(0, "\nWhatever arrives waits."), (1, "1 run that is due waits, and"), (2, "2 runs that are due wait, and")],
 )
 def test_a_pause_counts_what_waits_as_people_say_it(queued: int, says: str) -> None:
     its = [depth(queued)]

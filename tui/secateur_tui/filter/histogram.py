@@ -75,7 +75,9 @@ class HistogramChart(Widget, can_focus=True):
         first, last = histogram.span(low, high)
         bars = histogram.bars[low : high + 1]
         about = "" if histogram.exact else "about "
-        matched, total = (number(sum(each)) for each in zip(*((each.matched, each.total) for each in bars), strict=True))
+        matched, total = (
+            number(sum(each)) for each in zip(*((each.matched, each.total) for each in bars), strict=True)
+        )
         ends = f"{clock(first, histogram, seconds=True)} – {clock(last, histogram, seconds=True)}"
         return (
             toned((ends, "strong")),
@@ -175,8 +177,9 @@ def _level(amount: int, highest: int, height: int) -> int:
 
 
 def clock(moment: datetime, histogram: Histogram, *, seconds: bool = False) -> str:
-    """In six cells `27 Nov` where the span is days, else `14:05`; with `seconds`, `14:05:30` where bars are shorter than
-    a minute."""
+    """In six cells `27 Nov` where the span is days, else `14:05`; with `seconds`, `14:05:30` where a bar is shorter
+    than a minute.
+    """
     at, span = moment.astimezone(UTC), histogram.last - histogram.first
     if span > timedelta(days=2):
         return f"{at.day} {at:%b}"

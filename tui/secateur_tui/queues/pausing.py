@@ -53,13 +53,15 @@ def offer(scope: Scope, depths: Sequence[FunctionDepth]) -> Offer:
 
 def _pause(scope: Scope, its: Sequence[FunctionDepth]) -> Offer:
     queued = _queued(its)
-    waits = f"{runs(queued)} that {_are_due(queued)} {'waits' if queued == 1 else 'wait'}"
+    waits = (
+        f"{runs(queued)} that {_are_due(queued)} {'waits' if queued == 1 else 'wait'}, and so does whatever arrives."
+    )
     text = toned(
         ("Pause ", "plain"),
         (_name(scope), "strong"),
         ("?\n\nNothing of it is claimed until somebody resumes it;\n", "plain"),
         (f"{_running(its)}.", "plain"),
-        (f"\n\n{waits}, and so does whatever arrives.", "quiet"),
+        (f"\n\n{waits if queued else 'Whatever arrives waits.'}", "quiet"),
     )
     return Offer("pause", Question("Pause", text, "pause"), _pausing(scope, its))
 

@@ -88,7 +88,7 @@ async def test_a_mistake_is_mended_by_its_suggestion(start: Start, incident_url:
 async def test_one_run_is_explained(start: Start, incident_url: str, size: tuple[int, int]) -> None:
     async with start(incident_url, size=size) as console:
         await console.filter_for("vendor-syncs", f"{CULPRIT} && event.data.amount > 100")
-        await console.shows("exact", "! 3 │")
+        await console.shows("exact", "│ ! 3 ")
         await console.press("f2")
         await console.shows("✓ matches", "event.data.amount", "→ ")
         await console.shows_stored("explain-match")

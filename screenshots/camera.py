@@ -86,6 +86,7 @@ class Camera:
     async def type(self, text: str) -> None:
         names = {"\n": "enter", " ": "space"}
         await self.pilot.press(*(names.get(character, character) for character in text))
+        await self.app.type_ahead.done()  # on a busy machine the last letters would be missing
 
     async def take(self, name: str) -> None:
         """The screen as SVG and PNG."""

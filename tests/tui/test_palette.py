@@ -46,6 +46,20 @@ def test_long_texts_of_repeated_letters_are_searched_at_once() -> None:
     assert time.process_time() - began < 1
 
 
+async def test_the_letters_that_were_found_are_marked_as_they_are_typed(start: Start, incident_url: str) -> None:
+    """The rows stay the same, and only their looks change."""
+    async with start(incident_url) as console:
+        await console.shows("flood")
+        await console.press("colon", *"vend")
+        await console.shows("1 of", "billing / vendor-syncs")
+
+        def marked() -> str:
+            segments = (segment for strip in console.app.screen._compositor.render_strips() for segment in strip)
+            return "".join(each.text for each in segments if each.style is not None and each.style.underline)
+
+        await console.until(lambda: marked() == "vend")
+
+
 async def test_it_leads_to_commands_functions_and_themes(start: Start, incident_url: str) -> None:
     async with start(incident_url, size=(80, 24)) as console:
         await console.shows("flood", ": go to")

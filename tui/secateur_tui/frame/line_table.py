@@ -13,6 +13,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.style import Style
 
+from secateur_tui.frame.telling import alike
 from secateur_tui.keymap import bindings_of
 from secateur_tui.themes import TONES
 
@@ -93,8 +94,8 @@ class LineTable(ScrollView, can_focus=True):
         """
         count, top = len(self._keys), self._line_of(0)
         selected, selected_index = self.cursor_key, self._cursor
-        heading_changed = heading != self._heading
-        footing_changed = footing != self._footing
+        heading_changed = not alike(heading, self._heading)
+        footing_changed = not alike(footing, self._footing)
         self._heading, self._keys, self._footing = heading, keys, footing
         self._line_of_row = line_of
         found = self._index_of(selected)
@@ -106,7 +107,8 @@ class LineTable(ScrollView, can_focus=True):
         else:
             moved = {selected_index, self._cursor} if selected_index != self._cursor else set()
             shown = range(self.scroll_offset.y, self.scroll_offset.y + self.size.height)
-            for index in {index for index in drawn if index in shown and self._line(index) != drawn[index]} | moved:
+            others = {index for index in drawn if index in shown and not alike(self._line(index), drawn[index])}
+            for index in others | moved:
                 self.refresh_line(self._line_of(index))
             if footing_changed:
                 self.refresh_line(self.size.height - 1 + self.scroll_offset.y)

@@ -6,6 +6,7 @@ from textual.app import RenderResult
 from textual.content import Content
 from textual.widget import Widget
 
+from secateur_tui.frame.telling import alike
 from secateur_tui.themes import toned
 
 _LEAST = 2
@@ -35,10 +36,11 @@ class Rule(Widget):
 
     def show(self, title: Content | str, *notes: Content | str) -> None:
         """`notes` say the same in ever fewer words; texts are shown in the looks of titles and notes."""
-        before = self._title, self._notes
+        before = [self._title, *self._notes]
         self._title = toned((title, "strong")) if isinstance(title, str) else title
         self._notes = tuple(toned((note, "quiet")) if isinstance(note, str) else note for note in notes)
-        if (self._title, self._notes) != before:
+        now = [self._title, *self._notes]
+        if len(now) != len(before) or not all(map(alike, now, before)):
             self.refresh()
 
     def note(self, *notes: Content | str) -> None:

@@ -227,7 +227,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("palette.page_down", ("pagedown",), "page down", "Down by a page", footer=False),
     Action("palette.page_up", ("pageup",), "page up", "Up by a page", footer=False),
     Action("palette.close", ("escape",), "close", "Close the palette"),
-    Action("help.find", ("/",), "find", "Show only the keys whose description has a text in it"),
+    Action("help.find", ("/",), "find", "Show only the keys that mention a text"),
     Action("help.close", ("escape", "q", "?"), "close", "Close the help"),
     Action("list.up", ("up", "k"), "up", "Move up", footer=False),
     Action("list.down", ("down", "j"), "down", "Move down", footer=False),

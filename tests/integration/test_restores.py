@@ -18,6 +18,8 @@ from secateur.postgres.database import Database
 from secateur.postgres.embedded import EmbeddedPostgres
 from secateur.schema import Gap, check_installed, inspect_installation, install
 
+pytestmark = pytest.mark.one_postgres
+
 RIGHTS = """
     select what, owner, array(select one::text from unnest(coalesce(acl, unsaid)) as one order by 1) as rights
       from (select 'function ' || oid::regprocedure as what, pg_get_userbyid(proowner) as owner, proacl as acl,

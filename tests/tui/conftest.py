@@ -79,7 +79,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
             "context": "prod",
             "production": False,
             "zone": UTC,
-            "refresh_seconds": 0.2,
+            "refresh_seconds": 0.5,
             "confirm_above": 100,
             "query_timeout_seconds": PATIENCE,
         }

@@ -7,7 +7,7 @@ import difflib
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ SNAPSHOTS = Path(__file__).parent / "snapshots"
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
 """Set it to write what the screens show now; then read the difference before committing it."""
 
-_PAUSE = 0.02
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.1
+"""Seconds between two looks at a screen, which cost its processor more than the console does: more and more."""
 _MOST_WORK = 0.5
 """Seconds of the processor's time, more than any key needs; in a window of one cell, Textual arranges some screens for
 ever."""
@@ -84,6 +85,13 @@ def _as_young_as(expected: str, shown: str) -> str:
         return young if 0 <= grown <= _LATER_MINUTES and len(young) == len(found[0]) else found[0]
 
     return _AGE.sub(younger, shown)
+
+
+def _pauses() -> Iterator[float]:
+    pause = _SHORTEST_PAUSE
+    while True:
+        yield pause
+        pause = min(_LONGEST_PAUSE, pause * 1.5)
 
 
 NARROW, WIDE = (80, 24), (120, 36)
@@ -163,9 +171,10 @@ class Console:
     async def until(self, condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
         """Wait until it holds; shows the screen where it does not come to that."""
         deadline = time.monotonic() + seconds
+        pauses = _pauses()
         while not condition():
             assert time.monotonic() < deadline, f"waited {seconds} s in vain; the screen shows:\n{self.text}"
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(next(pauses))
         await self.painted()
 
     async def shows(self, *texts: str, seconds: float = PATIENCE) -> None:
@@ -227,12 +236,13 @@ class Console:
         expected = stored.read_text(encoding="utf-8")
         assert not (found := _PASSING.search(expected)), f"{stored.name} is of a moment: {found[0]}"
         deadline = time.monotonic() + PATIENCE
+        pauses = _pauses()
         while (shown := _as_young_as(expected, self._lasting)) != expected:
             if time.monotonic() > deadline:
                 both = expected.splitlines(), shown.splitlines()
                 lines = difflib.unified_diff(*both, stored.name, "screen", lineterm="")
                 raise AssertionError("the screen differs:\n" + "\n".join(lines))
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(next(pauses))
         assert all(len(line) <= width for line in self.text.splitlines())
 
     @property
@@ -259,7 +269,7 @@ class Console:
         deadline = since + PATIENCE
         while time.monotonic() - since < STILL_SECONDS:
             assert time.monotonic() < deadline, f"in {PATIENCE} s the screen was never still:\n{shown}"
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(_LONGEST_PAUSE)
             if (now := self._lasting) != shown or _PASSING.search(now):
                 shown, since = now, time.monotonic()
         return shown

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -32,8 +31,7 @@ FLOOD = {"app_id": "mail", "function_id": "send", "if": "event.data.customer == 
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = SimpleNamespace(name=PlainTable.name, load=lambda: PlainTable)
-    monkeypatch.setattr(loading, "entry_points", lambda group: [entry])
+    monkeypatch.setattr(loading, "registered", lambda: {PlainTable.name: PlainTable})
 
 
 @pytest.fixture

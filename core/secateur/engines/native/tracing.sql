@@ -48,7 +48,9 @@ select kept.step, kept.finished_at, pg_column_size(kept.result) as size,
 -- name: undecided
 select slow.cancellation_id, slow.attempts, slow.next_at
   from secateur.slow_verdicts as slow
- where slow.run_id = $1 and slow.app_id = $2 and slow.verdict is null
+ where slow.run_id = $1 and slow.app_id = $2
+   -- Not `is null`: the index of those that are undecided would look small enough to be read whole.
+   and coalesce(slow.verdict::text, '') = ''
  order by slow.next_at
 
 -- name: stop_requests

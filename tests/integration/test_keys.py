@@ -14,6 +14,8 @@ import secateur
 from secateur.engines.native.client import Queue
 from secateur.errors import IdempotencyConflict
 
+pytestmark = pytest.mark.one_postgres
+
 EVENT = {"data": {"n": 1}}
 CLAIM = "select id, claim_token from secateur.claim('billing', null, 1, 'w', interval '1 hour')"
 HELD_BY = "select run_id from secateur.enqueue_keys where app_id = 'billing' and function_id = 'sync' and key = $1"

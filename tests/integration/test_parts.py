@@ -16,6 +16,8 @@ from secateur.schema.definitions import OF_THE_QUEUE
 from secateur.schema.migrations import bundled, current, definition
 from servers import Server
 
+pytestmark = pytest.mark.one_postgres
+
 LEDGER = frozenset({Part.LEDGER})
 
 CATALOG: Mapping[str, str] = {

@@ -28,6 +28,8 @@ from secateur.postgres.database import Database
 from secateur.postgres.sessions import PINNED
 from secateur.schema import install
 
+pytestmark = pytest.mark.one_postgres
+
 CONDITIONS = (
     "event.data.vendor == 'acme_inc'",
     "event.data.vendor.startsWith('acme')",

@@ -18,6 +18,8 @@ from secateur.postgres.database import Database
 from secateur_tui.app import ConsoleApp
 from secateur_tui.session import Session
 
+pytestmark = pytest.mark.one_postgres
+
 ACME = "event.data.vendor == 'acme'"
 
 

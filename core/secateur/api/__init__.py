@@ -85,5 +85,5 @@ def create_api(
     api.add_middleware(Access, tokens=tokens, is_exposed=is_exposed)
     api.add_middleware(UnderWay, limits=limits, stopping=api.state.stopping)
     install_failure_handlers(api)
-    api.openapi = documented(api, api.routes)  # type: ignore[method-assign]
+    api.openapi = documented(api)  # type: ignore[method-assign]
     return api

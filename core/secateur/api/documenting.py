@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any, get_args
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from starlette.routing import BaseRoute
 
 from secateur.api.access import OPEN_PATHS
 from secateur.api.answers import Answer
@@ -25,7 +24,7 @@ _SCHEMES = {
 }
 
 
-def documented(api: FastAPI, routes: Sequence[BaseRoute]) -> Callable[[], dict[str, Any]]:
+def documented(api: FastAPI) -> Callable[[], dict[str, Any]]:
     """The application's own document, with these; made once, when somebody first asks."""
     plain = api.openapi
 
@@ -35,7 +34,7 @@ def documented(api: FastAPI, routes: Sequence[BaseRoute]) -> Callable[[], dict[s
             document["components"]["securitySchemes"] = _SCHEMES
             document["security"] = [_TOKEN, {}]
             examples = json.loads(files("secateur.api").joinpath("examples.json").read_text(encoding="utf-8"))
-            for route in routes:
+            for route in api.routes:
                 if isinstance(route, APIRoute) and route.include_in_schema:
                     _exemplify(document["paths"][route.path_format], route, examples)
         return plain()

@@ -75,9 +75,8 @@ class HistogramChart(Widget, can_focus=True):
         first, last = histogram.span(low, high)
         bars = histogram.bars[low : high + 1]
         about = "" if histogram.exact else "about "
-        matched, total = (
-            number(sum(each)) for each in zip(*((each.matched, each.total) for each in bars), strict=True)
-        )
+        matched = number(sum(each.matched for each in bars))
+        total = number(sum(each.total for each in bars))
         ends = f"{clock(first, histogram, seconds=True)} – {clock(last, histogram, seconds=True)}"
         return (
             toned((ends, "strong")),

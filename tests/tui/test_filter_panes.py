@@ -77,6 +77,7 @@ async def test_a_cell_of_an_example_is_added(start: Start, incident_url: str) ->
 async def test_the_payload_folds_adds_and_is_copied(start: Start, incident_url: str, size: tuple[int, int]) -> None:
     async with start(incident_url, size=size) as console:
         await console.filter_for("vendor-syncs", CULPRIT)
+        await console.shows("623 of 2,120")  # not the count of before anything was typed
         await console.counted()
         await console.focus(Examples)
         await console.press("enter")

@@ -28,6 +28,7 @@ from secateur.schema import install
 
 SETTINGS = {
     "fsync": "off",
+    "jit": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "max_connections": "200",

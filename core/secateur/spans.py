@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def tracer() -> Tracer | None:
     """None unless somebody has set a provider in this process, for which they must have imported OpenTelemetry."""
     api = sys.modules.get("opentelemetry.trace")
-    if api is None or not hasattr(api, "get_tracer"):
+    # Another thread may be importing it just now; of what is used here, this comes last.
+    if api is None or not hasattr(api, "get_tracer_provider"):
         return None
     provider = api.get_tracer_provider()
     if isinstance(provider, api.ProxyTracerProvider | api.NoOpTracerProvider):

@@ -17,5 +17,6 @@ def is_text_field(widget: Widget | None) -> TypeIs[Input | TextArea]:
     """Whoever shows a `TextArea` imports it; the first screen has none, and would wait for a dozen modules."""
     if isinstance(widget, Input):
         return True
-    areas = sys.modules.get("textual.widgets._text_area")
-    return areas is not None and isinstance(widget, areas.TextArea)
+    # Another thread may be importing it just now: until then no widget is one.
+    area = getattr(sys.modules.get("textual.widgets._text_area"), "TextArea", None)
+    return area is not None and isinstance(widget, area)

@@ -42,7 +42,7 @@ _WHOLE_APP = re.compile(r"runs_pkey on runs\b.*\n +Index Cond: \(app_id = ")
 
 @pytest.fixture(scope="module")
 def flooded_url(postgres_server: Any) -> Any:
-    """200,000 runs of history, and statistics of them; then a flood of 60,000, 20,000 scheduled, 1,000 running."""
+    """60,000 runs of history, and statistics of them; then a flood of 18,000, 6,000 scheduled, 1,000 running."""
     name = postgres_server.create_database(with_schema)
     yield postgres_server.postgres.database_url(name)
     postgres_server.drop_database(name)
@@ -53,14 +53,14 @@ async def flooded(flooded_url: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(flooded_url, timeout=60)
     if not await connection.fetchval("select exists (select from secateur.runs)"):
         await connection.execute("alter table secateur.runs set (autovacuum_enabled = off)")
-        await connection.fetchval(ENQUEUE, "old", "done", 200_000, None)
+        await connection.fetchval(ENQUEUE, "old", "done", 60_000, None)
         await connection.execute(
             "update secateur.runs set status = 'completed', finished_at = now() - interval '1 day'"
         )
         await connection.execute("vacuum (analyze) secateur.runs")
         for function in ("sync", "mail", "bills"):
-            await connection.fetchval(ENQUEUE, "shop", function, 20_000, None)
-        await connection.fetchval(ENQUEUE, "shop", "sync", 20_000, timedelta(hours=1))
+            await connection.fetchval(ENQUEUE, "shop", function, 6_000, None)
+        await connection.fetchval(ENQUEUE, "shop", "sync", 6_000, timedelta(hours=1))
         await connection.fetch("select * from secateur.claim('shop', null, 1000, 'before', '1 hour')")
     yield connection
     connection.terminate()
@@ -243,8 +243,8 @@ async def test_pruning_finds_what_is_old(flooded: asyncpg.Connection, mode: str,
             await flooded.execute("analyze secateur.runs")
         await flooded.execute(f"set local plan_cache_mode = {mode}")
         await flooded.execute("select 'counted from here'")
-        assert await flooded.fetchval("select prune.runs from secateur.prune('old', 500)") == 500
-        assert await flooded.fetchval("select secateur.prune_cancelled('shop', now(), 500)") == 500
+        assert await flooded.fetchval("select prune.runs from secateur.prune('old', 300)") == 300
+        assert await flooded.fetchval("select secateur.prune_cancelled('shop', now(), 300)") == 300
     start = next(n for n, plan in enumerate(plans) if "counted from here" in plan)
     assert scans(plans[start:]) == {"runs_drained", "runs_cancelled", "runs_cancelled_otherwise", "runs_pkey"}
     assert not any("Seq Scan on steps" in plan or "Seq Scan on cancel_requests" in plan for plan in plans[start:])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from secateur.looking.suggestions import Suggestion, Suggestions
     from secateur.records import AuditEntry, Cancellation
     from secateur.requests import CancellationRequest
-    from secateur.runs import FunctionDepth, Run, RunStatus
+    from secateur.runs import FunctionDepth, Paused, Run, RunStatus
 
 __version__ = "0.1.0"
 
@@ -29,6 +29,7 @@ __all__ = [
     "CancellationRequest",
     "Discard",
     "FunctionDepth",
+    "Paused",
     "Preview",
     "Queue",
     "Retention",
@@ -55,6 +56,7 @@ _HOMES = {
     "CancellationRequest": "secateur.requests",
     "Discard": "secateur.engines.native.active_runs",
     "FunctionDepth": "secateur.runs",
+    "Paused": "secateur.runs",
     "Preview": "secateur.looking.counter",
     "Queue": "secateur.engines.native.client",
     "Retention": "secateur.engines.base",

@@ -15,6 +15,7 @@ from sqlmodel import BigInteger, Field, SQLModel
 
 from secateur.runs import Scope
 from secateur.states import Guarantee, Kind, State
+from secateur.words.blockers import blockers, unblocking
 
 
 class Timestamptz(DateTime):
@@ -127,6 +128,8 @@ class CancellationFields(SQLModel):
     """When every run that could be restored was back; None until then."""
     gated: bool = True
     """Whether claims obey it; else what its sweep has not reached may still start."""
+    ending: bool = False
+    """Stopped or undone, while a transaction that may not have seen that was open: it may still act for it."""
 
 
 class CancellationTable(CancellationFields, table=True):
@@ -146,7 +149,7 @@ class Cancellation(CancellationFields):
     run_id: str | None = None
     """For kind `run`: the run's id, in its engine's format."""
     blocked_by: list[int] = []
-    """While pending: the ids of the processes whose open transactions it is waiting for now."""
+    """While pending: the ids of the processes whose open transactions it, its stop or its undo is waiting for now."""
     blocked_by_prepared: list[str] = []
     """While pending: the names of the prepared transactions that it is waiting for now."""
     odd: list[str] = []
@@ -203,18 +206,12 @@ class Cancellation(CancellationFields):
     @property
     def blockers(self) -> list[str]:
         """What a pending cancellation is waiting for, each in words; empty once nothing is in the way."""
-        return [
-            *(f"process {pid}" for pid in self.blocked_by),
-            *(f"prepared transaction {gid!r}" for gid in self.blocked_by_prepared),
-        ]
+        return blockers(self.blocked_by, self.blocked_by_prepared)
 
     @property
     def unblocking(self) -> list[str]:
         """The SQL that ends each of `blockers`."""
-        return [
-            *(f"select pg_terminate_backend({pid})" for pid in self.blocked_by),
-            *("rollback prepared '" + gid.replace("'", "''") + "'" for gid in self.blocked_by_prepared),
-        ]
+        return unblocking(self.blocked_by, self.blocked_by_prepared)
 
     @property
     def scope(self) -> Scope:
@@ -244,12 +241,14 @@ class Cancellation(CancellationFields):
 
     @property
     def is_pending(self) -> bool:
-        """Whether it is committed while a transaction that does not see it is still open."""
+        """Whether it is committed, stopped or undone while a transaction that does not see that is still open."""
         return self.guarantee == Guarantee.PENDING
 
     @property
     def guarantee(self) -> Guarantee:
         """What it promises now."""
+        if self.ending:
+            return Guarantee.PENDING
         if self.is_retry:
             return Guarantee.NONE
         if self.is_over:

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from secateur.words.blockers import blockers, unblocking
+
 
 class RunStatus(StrEnum):
     """Where a run is in its life; `queued` and `scheduled` together are the backlog."""
@@ -195,6 +197,28 @@ _LAST_OUTCOMES = {
     RunStatus.FAILED: AttemptOutcome.FAILED,
     RunStatus.CANCELLED: AttemptOutcome.STOPPED,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The answer to a pause."""
+
+    in_force: bool
+    """False: open transactions may still start what they have claimed. Claims that begin from now on obey the pause."""
+    blocked_by: list[int]
+    """If it is not in force: the ids of the processes whose open transactions it waits for."""
+    blocked_by_prepared: list[str]
+    """If it is not in force: the names of the prepared transactions that it waits for."""
+
+    @property
+    def blockers(self) -> list[str]:
+        """What it waits for, each in words."""
+        return blockers(self.blocked_by, self.blocked_by_prepared)
+
+    @property
+    def unblocking(self) -> list[str]:
+        """The SQL that ends each of `blockers`."""
+        return unblocking(self.blocked_by, self.blocked_by_prepared)
 
 
 @dataclass(frozen=True, slots=True)

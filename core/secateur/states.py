@@ -30,9 +30,12 @@ class State(StrEnum):
     UNDONE = "undone"
     RESTORING = "restoring"
     """Undone, and runs are still coming back: only sweepers see this state. The record says `undone`."""
+    ENDING = "ending"
+    """Stopped or undone, while an open transaction may still act for it: only sweepers see this state. The record says
+    `stopped` or `undone`."""
 
 
-OPEN = frozenset({State.ACTIVE, State.RETRYING, State.RESTORING})
+OPEN = frozenset({State.ACTIVE, State.RETRYING, State.RESTORING, State.ENDING})
 """States in which a sweeper may have something left to do."""
 
 
@@ -44,7 +47,7 @@ class Guarantee(StrEnum):
     SWEPT = "swept"
     """Nothing keeps runs from being claimed: those that the sweep has not reached may still start."""
     PENDING = "pending"
-    """It is committed, but a transaction that does not see it is still open."""
+    """It is committed, stopped or undone, but a transaction that does not see that is still open."""
     ENDED = "ended"
     """It was stopped or undone, and no longer matches anything."""
     NONE = "none"

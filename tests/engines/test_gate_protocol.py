@@ -148,6 +148,21 @@ async def a_stop_waits_for_what_the_gate_takes(scene: Scene) -> None:
     assert await scene.claim() == 2
 
 
+async def an_undo_goes_through_beside_an_open_claim(scene: Scene) -> None:
+    """Others claim what it had matched, and what the open claim takes for it comes back, too."""
+    await scene.enqueue("acme", "acme")
+    cancellation = await scene.commit()
+    async with scene.paused_at("take") as claiming:
+        undone = await scene.queue.cancellations.undo(cancellation.id, author="tester", source="python")
+        assert undone.is_pending
+        assert (await scene.queue.cancellations.wait(cancellation.id, until_idle=True)).is_pending
+        assert await scene.holder.fetchval(CLAIM) == 2
+    assert claiming.result() is None
+    done = await scene.queue.cancellations.wait(cancellation.id)
+    assert (done.guarantee, done.cancelled, done.restored) == ("ended", 1, 1)
+    assert await scene.statuses() == ["todo", "doing"]
+
+
 async def waits_for_the_gate(scene: Scene) -> bool:
     lock = f"secateur_locks.app_{scene.number}"
     waits = "select exists (select from pg_locks where relation = $1::text::regclass and not granted)"
@@ -354,8 +369,8 @@ FAULTS: list[Fault] = [
     (
         "a stop does not tell the gate",
         "secateur.withdraw",
-        "perform secateur.compile_gate_of(",
-        "perform concat(",
+        "perform secateur.compile_gate(home);",
+        "",
         a_stop_is_obeyed,
     ),
     (
@@ -421,6 +436,7 @@ SCENARIOS: list[Scenario] = [
     a_claim_looks_again_before_the_commit,
     a_claim_has_looked_again_before_the_commit,
     a_stop_waits_for_what_the_gate_takes,
+    an_undo_goes_through_beside_an_open_claim,
     *dict.fromkeys(fault[-1] for fault in FAULTS),
 ]
 

@@ -7,7 +7,8 @@ create schema secateur_test;
 create table secateur_test.decisions (
   id bigint generated always as identity primary key,
   kind text not null check (kind in (
-    'claim', 'step', 'return', 'cancel', 'restore', 'hand over', 'prune', 'commit', 'in force', 'stop', 'undo', 'restored',
+    'claim', 'step', 'return', 'cancel', 'restore', 'hand over', 'prune', 'commit', 'in force', 'ending', 'stop', 'undo',
+    'restored',
     'complete', 'pause', 'resume')),
   app_id text not null,
   -- Of a pause or a resume; null is the whole app.
@@ -77,9 +78,11 @@ begin
   if new.in_force_at is not null and (tg_op = 'INSERT' or old.in_force_at is null) then
     insert into secateur_test.decisions (kind, app_id, cancellation_id) values ('in force', new.app_id, new.id);
   end if;
-  -- An undo may be asked for again, with the runs that were stopped while they ran.
-  if tg_op = 'UPDATE'
-     and (new.state <> old.state or new.state = 'undone' and new.restored_at is null and old.restored_at is not null) then
+  -- A stop or undo is `ending` at first, until it is final. An undo may be asked for again, with the runs that were stopped while they
+  -- ran.
+  if tg_op = 'UPDATE' and new.ending and (not old.ending or new.state <> old.state) then
+    insert into secateur_test.decisions (kind, app_id, cancellation_id) values ('ending', new.app_id, new.id);
+  elsif tg_op = 'UPDATE' and not new.ending and (old.ending or new.state <> old.state) then
     insert into secateur_test.decisions (kind, app_id, cancellation_id)
     values (case new.state when 'stopped' then 'stop' when 'undone' then 'undo' else 'complete' end, new.app_id, new.id);
   end if;
@@ -137,12 +140,15 @@ create function secateur_test.broken(of_app text) returns setof text
       from secateur_test.decisions as d where d.app_id = of_app
   ), rule as (
     select c as record, c.id, c.state, c.serial, c.restored_at, c.requeue_stopped, c.pruned_at, placed.at,
-           ended.at as ended_at, undone.at as undone_at
+           ending.at as ending_at, ended.at as ended_at, undone.at as undone_at
       from secateur.cancellations as c
       -- Null as long as it is pending.
       left join decided as placed on placed.kind = 'in force' and placed.cancellation_id = c.id
       left join lateral (select min(one.at) as at from decided as one
                           where one.kind = 'undo' and one.cancellation_id = c.id) as undone on true
+      -- Whoever begins from then on need not obey it any more.
+      left join lateral (select min(written.at) as at from decided as written
+                          where written.kind = 'ending' and written.cancellation_id = c.id) as ending on true
       left join lateral (select min(stopped.at) as at from decided as stopped
                           where stopped.kind in ('stop', 'undo') and stopped.cancellation_id = c.id) as ended on true
      -- A retry has a record as well, and forbids nothing.
@@ -152,7 +158,7 @@ create function secateur_test.broken(of_app text) returns setof text
     from rule
     join secateur.runs as run on run.app_id = of_app and secateur_test.means(rule.record, run)
     join decided on decided.run_id = run.id and decided.kind in ('claim', 'step') and decided.at > rule.at
-   where rule.ended_at is null or decided.at < rule.ended_at
+   where rule.ending_at is null or decided.at < rule.ending_at
   union all
   select format('run %s was cancelled by %s, which does not mean it', run.id, rule.id)
     from secateur.runs as run join rule on rule.id = run.cancellation_id
@@ -164,7 +170,7 @@ create function secateur_test.broken(of_app text) returns setof text
     join secateur.runs as run on run.app_id = of_app and run.id = decided.run_id
     join rule as older on older.serial < rule.serial and secateur_test.means(older.record, run)
    where decided.kind in ('cancel', 'hand over') and decided.at > older.at
-     and (older.ended_at is null or older.ended_at > decided.at)
+     and (older.ending_at is null or older.ending_at > decided.at)
   union all
   select format('run %s was asked to stop by %s, which does not mean it', run.id, rule.id)
     from secateur.cancel_requests as asked
@@ -185,7 +191,7 @@ create function secateur_test.broken(of_app text) returns setof text
     join rule on rule.id = decided.cancellation_id
     join secateur.runs as run on run.app_id = of_app and run.id = decided.run_id
     join rule as other on other.id <> rule.id and secateur_test.means(other.record, run)
-   where decided.kind = 'restore' and decided.at > other.at and (other.ended_at is null or decided.at < other.ended_at)
+   where decided.kind = 'restore' and decided.at > other.at and (other.ending_at is null or decided.at < other.ending_at)
   union all
   select format('run %s was restored as %s, but had been %s', decided.run_id, decided.was, cancelled.was)
     from decided
@@ -259,7 +265,7 @@ create function secateur_test.broken(of_app text) returns setof text
     from rule
     join secateur.cancel_requests as asked
       on asked.app_id = of_app and asked.cancellation_id = rule.id and asked.outcome is null
-   where rule.state in ('complete', 'stopped', 'undone')
+   where rule.state in ('complete', 'stopped', 'undone') and not (rule.record).ending
    group by rule.id
   union all
   select format('%s: tallied %s, counted %s', rule.id, tallied, counted)

@@ -2,13 +2,15 @@
 with decided as (
   select d.*, pg_xact_commit_timestamp(d.xid::text::xid) as at from secateur_test.decisions as d
 ), ended as (
-  select cancellation_id, min(at) as at, min(at) filter (where kind = 'undo') as undone_at
-    from decided where kind in ('stop', 'undo') group by cancellation_id
+  select cancellation_id, min(at) filter (where kind = 'ending') as ending_at, min(at) filter (where kind <> 'ending') as at,
+         min(at) filter (where kind = 'undo') as undone_at
+    from decided where kind in ('ending', 'stop', 'undo') group by cancellation_id
 ), placed as (
   select c.id, c.serial, c.app_id, c.function_id, c.started_after, c.started_before, c.request ->> 'vendor' as vendor,
-         c.request ->> 'region' as region, c.run_id, d.at, ended.at as ended_at, ended.undone_at
+         c.request ->> 'region' as region, c.run_id, d.at, ended.ending_at, ended.at as ended_at, ended.undone_at
     from secateur.cancellations as c
-    join decided as d on d.kind = 'in force' and d.cancellation_id = c.id
+    -- One that was stopped while it was pending was never in force; claims that saw it cancelled runs for it all the same.
+    left join decided as d on d.kind = 'in force' and d.cancellation_id = c.id
     left join ended on ended.cancellation_id = c.id
 ), run as (
   select id, app_id, function_id, started_at, event from secateur.runs
@@ -29,13 +31,13 @@ with decided as (
   select judged, placed from judged join placed on placed.run_id = judged.run_id
 ), reached as (
   select (judged).id as decision, (judged).kind, (judged).at, (judged).cancellation_id, (placed).id, (placed).serial,
-         (placed).at as placed_at, (placed).ended_at, (placed).undone_at
+         (placed).at as placed_at, (placed).ending_at, (placed).ended_at, (placed).undone_at
     from met
    where ((placed).function_id is null or (placed).function_id = (judged).function_id)
      and ((placed).started_after is null or (judged).started_at > (placed).started_after)
      and (judged).started_at < (placed).started_before
 ), in_force as (
-  select * from reached where at > placed_at and (ended_at is null or at < ended_at)
+  select * from reached where at > placed_at and (ending_at is null or at < ending_at)
 ), owned as (
   select * from reached where id = cancellation_id
 ), history as (

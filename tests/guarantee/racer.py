@@ -124,6 +124,16 @@ async def forget(connection: asyncpg.Connection, chance: random.Random) -> None:
         await connection.fetch(COMPLETE, app, [row["id"] for row in claimed], [row["claim_token"] for row in claimed])
 
 
+async def straggle(connection: asyncpg.Connection, chance: random.Random) -> None:
+    """Claims a few in a transaction that stays open for longer than a commit waits, which is then pending."""
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.fetch("select id from secateur.claim($1, null, 2, 'straggles', '1 s')", chance.choice(APPS))
+    await asyncio.sleep(chance.uniform(0.3, 0.5))
+    await (transaction.commit() if chance.random() < 0.5 else transaction.rollback())
+    await asyncio.sleep(chance.uniform(0.5, 1.5))
+
+
 ROLES = {
     "worker": work,
     "producer": produce,
@@ -132,6 +142,7 @@ ROLES = {
     "pruner": prune,
     "hanging": hang,
     "forgetful": forget,
+    "straggler": straggle,
 }
 
 

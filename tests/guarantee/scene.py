@@ -141,7 +141,7 @@ class Scene(Cast):
         for nth in range(rounds):
             await self._work(connection)
             states = [await self._go_on(connection, row["id"]) for row in await self._committed(connection)]
-            if not {"active", "restoring"} & set(states) and not await self._waiting(connection):
+            if not {"active", "restoring", "ending"} & set(states) and not await self._waiting(connection):
                 return
             # Whoever comes below a floor unnoticed is found within a second or so.
             await asyncio.sleep(0 if nth < rounds // 2 else 0.1)

@@ -264,7 +264,9 @@ MUTANTS = [
         "stop does not take the lock",
         [
             Mutation(
-                "  perform secateur.lock_app(stopped.app_id, deadline - clock_timestamp());\n", "", "stop_cancellation"
+                "  held := locked.alone and secateur.try_lock_app(stopped.app_id, deadline - clock_timestamp());\n",
+                "  held := true;\n",
+                "stop_cancellation",
             )
         ],
         meeting("claim", "complete_and_claim", "surveyed", "stop"),
@@ -274,7 +276,10 @@ MUTANTS = [
         "undo does not take the lock",
         [
             Mutation(
-                "  perform secateur.lock_app(undone.app_id, deadline - clock_timestamp());\n", "", "undo_cancellation"
+                "  -- point: before the lock\n"
+                "  held := locked.alone and secateur.try_lock_app(undone.app_id, deadline - clock_timestamp());\n",
+                "  held := true;\n",
+                "undo_cancellation",
             )
         ],
         meeting("claim", "complete_and_claim", "surveyed", "undo"),
@@ -288,7 +293,7 @@ MUTANTS = [
     ),
     Mutant(
         "undo does not enter the gate",
-        [Mutation("  perform secateur.take_lock(lock_record.app_id, 'sweeps', 'exclusive');\n", "", "lock_record")],
+        [Mutation("    perform secateur.take_lock(lock_ending.app_id, 'sweeps', 'exclusive');\n", "", "lock_ending")],
         undo_of_the_older_during_a_sweep,
         "overlapping",
     ),
@@ -345,7 +350,7 @@ MUTANTS = [
     ),
     Mutant(
         "pause does not take the lock",
-        [Mutation("  perform secateur.lock_app(pause.app_id);\n", "", "pause")],
+        [Mutation("  held := secateur.try_lock_app(pause.app_id, '4.5 seconds');\n", "  held := true;\n", "pause")],
         meeting("claim", "complete_and_claim", "surveyed", "pause"),
     ),
     Mutant(

@@ -31,7 +31,9 @@ from patience import PATIENCE
 from servers import with_schema
 
 VERDICT = Path(__file__).with_name("race.sql").read_text(encoding="utf-8")
-PROCESSES = ("worker", "worker", "worker", "forgetful", "producer", "dawdler", "sweeper", "sweeper", "pruner")
+PROCESSES = (
+    *("worker", "worker", "worker", "forgetful", "straggler", "producer", "dawdler", "sweeper", "sweeper", "pruner"),
+)
 OPERATORS = 2
 """Of each app: their cancellations overlap."""
 

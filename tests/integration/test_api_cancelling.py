@@ -119,6 +119,20 @@ class TestPending:
         key = {"Idempotency-Key": response.headers["idempotency-key"]}
         assert data_of(await client.post(PATH, json=FLOOD, headers=key), 201)["id"] == made["id"]
 
+    async def test_a_stop_and_a_pause_say_so_too(self, client: httpx.AsyncClient, flooded: Database) -> None:
+        made = data_of(await client.post(PATH, json=FLOOD), 201)
+        path = f"{PATH}/{made['id']}"
+        async with flooded.transaction() as worker:
+            await worker.fetch(CLAIM, 1)
+            holder = await worker.fetchval("select pg_backend_pid()")
+            stopped, paused = await asyncio.gather(client.delete(path), client.post("/v1/queues/billing/pause"))
+            ended = data_of(stopped, 202)
+            assert (ended["guarantee"], ended["blocked_by"], ended["state"]) == ("pending", [holder], "stopped")
+            assert {(each["in_force"], *each["blocked_by"]) for each in data_of(paused, 202)} == {(False, holder)}
+        assert (await once(client, path, guarantee="ended"))["blocked_by"] == []
+        again = data_of(await client.post("/v1/queues/billing/pause"))
+        assert {each["in_force"] for each in again} == {True}
+
 
 class TestUndo:
     async def test_the_runs_come_back(self, client: httpx.AsyncClient, flooded: Database) -> None:

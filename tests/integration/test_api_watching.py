@@ -25,7 +25,8 @@ async def test_a_function_is_paused_and_resumed(client: httpx.AsyncClient, flood
     path = "/v1/queues/billing/invoices"
     for _ in range(2):
         (depth,) = data_of(await client.post(f"{path}/pause", headers={"X-Author": "mia"}))
-        assert list(depth) == DEPTH_KEYS
+        assert list(depth) == [*DEPTH_KEYS, "in_force", "blocked_by", "blocked_by_prepared"]
+        assert (depth["in_force"], depth["blocked_by"], depth["blocked_by_prepared"]) == (True, [], [])
         assert (depth["function_id"], depth["paused"], depth["queued"]) == ("invoices", True, INVOICES)
     assert await paused(client) == ["invoices"]
     await flooded.fetch(CLAIM, "billing")

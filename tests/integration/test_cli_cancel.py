@@ -391,20 +391,28 @@ def _held(url: str, lock: str) -> Iterator[None]:
 
 
 def test_a_lock_that_is_not_to_be_had_leaves_it_pending(here: Here, url: str) -> None:
-    """It is durable, and says whom it waits for and what can be done; a stop has to wait, and gives up."""
+    """It is durable, and says whom it waits for and what can be done. So are a stop and an undo."""
     with _held(url, "select secateur.share_app('billing')"):
         done = here("cancel", *FLOOD, "--yes", url=url)
         (committed,) = asyncio.run(cancellations(url))
         (holder,) = committed["blocked_by"]
         shown = here("show", committed["id"], url=url)
         stopped = here("stop", committed["id"], url=url)
+        undone = here("undo", committed["id"], "--yes", url=url)
+        both = here("show", committed["id"], url=url)
     assert done.code == 0
     assert "Committed, but not yet in force." in done.out
     assert done.err.startswith(f"Pending: an open transaction of process {holder} is in the way.")
     assert f"select pg_terminate_backend({holder})" in done.err
     assert f"pending: waiting for process {holder}" in shown.out
-    assert (stopped.code, stopped.out) == (1, "")
-    assert "has locked app 'billing'; nothing was changed" in stopped.err
+    for ended, end in ((stopped, "stop"), (undone, "undo"), (both, "undo")):
+        assert ended.code == 0
+        told = f"The {end} is not yet in force: an open transaction of process {holder} is in the way;\n"
+        assert told in ended.out
+        assert f"it may still cancel runs; whatever begins from now on obeys the {end}.\n" in ended.out
+        assert f"select pg_terminate_backend({holder})" in ended.out
+    assert stopped.out.startswith("Stopped. ")
+    assert "Its runs come back then." in undone.out
     waited = here("undo", committed["id"], "--yes", "--wait", url=url)
     assert (waited.code, waited.err) == (0, "")
 

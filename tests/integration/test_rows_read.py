@@ -377,6 +377,9 @@ async def stopping(desk: Desk) -> None:
         await desk.connection.fetch("select secateur.confirm_cancellation($1, $2)", APP, id)
     async with desk.measured("stop_cancellation"):
         await desk.connection.fetch("select secateur.stop_cancellation($1, $2, 'tester')", APP, id)
+    await desk.connection.execute("update secateur.cancellations set ending = true where id = $1", id)
+    async with desk.measured("sweep_cancellation of one that ends"):
+        await desk.sweep(id)
 
 
 @call

@@ -216,16 +216,33 @@ async def test_until_when(queue: Queue) -> None:
         await queue.undo(UUID(int=0))
 
 
-async def test_an_undo_waits_for_an_open_claim_and_then_gives_up(queue: Queue) -> None:
+async def test_an_undo_goes_through_beside_an_open_claim_and_misses_nothing(queue: Queue) -> None:
+    """The claim cancels a run that the restore must find: it begins when the claim is over."""
     await enqueue(queue, count=2)
     cancelled = await queue.cancel({"app_id": "billing"})
+    before = await queue.engine.clock()
     async with queue.database.transaction() as worker:
         await worker.fetch(CLAIM, 1)
-        with pytest.raises(
-            LockUnavailable, match=r"an open transaction .*has locked app 'billing'; nothing was changed"
-        ):
+        undone = await queue.undo(cancelled.id)
+        assert await queue.engine.clock() - before < timedelta(seconds=5)
+        assert (undone.state, undone.guarantee, undone.restoring) == ("undone", "pending", True)
+        assert undone.blocked_by == [await worker.fetchval("select pg_backend_pid()")]
+        waited = await queue.cancellations.wait(cancelled.id, until_idle=True)
+        assert (waited.guarantee, waited.restored_at) == ("pending", None)
+        (entry, *_) = await queue.cancellations.audit(1)
+        assert (entry.action, entry.details["guarantee"]) == ("undo", "pending")
+    back = await queue.cancellations.wait(cancelled.id)
+    assert (back.guarantee, back.restored, back.blocked_by) == ("ended", 1 + 1, [])
+
+
+async def test_who_ends_it_and_does_not_commit_is_named(queue: Queue) -> None:
+    """The record itself is somebody else's: what he makes of it decides."""
+    await enqueue(queue, count=2)
+    cancelled = await queue.cancel({"app_id": "billing"})
+    async with queue.database.transaction() as other:
+        await other.fetchval("select secateur.stop_cancellation('billing', $1, 'tester')", cancelled.id)
+        with pytest.raises(LockUnavailable, match=rf"has locked cancellation {cancelled.id}; nothing was changed"):
             await queue.undo(cancelled.id)
-    assert (await queue.undo(cancelled.id, wait=True)).restored == 1 + 1
 
 
 async def test_the_rate_holds_for_sweeps_and_restores(queue: Queue) -> None:

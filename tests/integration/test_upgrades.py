@@ -27,7 +27,7 @@ NEW = {"steps", "cancel_requests", "cancellation_deltas", "sweeps", "restores"}
 ADDED: dict[str, dict[str, Any]] = {
     "apps": {"installation": None},
     "functions": {"installation": None},
-    "cancellations": {"expected_exact": None, "with_cancelled": False, "job_id": None, "gated": True},
+    "cancellations": {"expected_exact": None, "with_cancelled": False, "job_id": None, "gated": True, "ending": False},
     "cancellation_deltas": {"retried": 0, "left_alone": 0},
     "restores": {"again_from": None},
     "sweeps": {

@@ -120,14 +120,15 @@ async def test_an_app_and_its_functions_are_paused_apart(start: Start, incident_
         assert await claimed(console, "invoices") == 1
 
 
-async def test_a_pause_that_finds_the_lock_held_is_said(start: Start, incident_url: str) -> None:
+async def test_a_pause_that_is_not_yet_in_force_is_said(start: Start, incident_url: str) -> None:
     async with start(incident_url) as console:
         await console.shows("flood")
         async with console.database.transaction() as connection:
-            await connection.fetch("select secateur.lock_app('billing')")
+            await connection.fetch("select secateur.share_app('billing')")
+            pid = await connection.fetchval("select pg_backend_pid()")
             await answer(console, "y", "Pause billing / vendor-syncs?")
-            await console.shows("an open transaction")
-        assert not await paused_by(console, "functions")
+            await console.shows("Paused, not yet in force", f"pg_terminate_backend({pid})")
+        assert await paused_by(console, "functions")
 
 
 async def test_drift_of_the_depth_is_said(start: Start, incident_url: str, size: tuple[int, int]) -> None:

@@ -182,14 +182,16 @@ async def test_a_read_only_console_cannot_undo(start: Start, incident_url: str) 
         assert "U undo" not in console.text
 
 
-async def test_an_undo_that_finds_the_lock_held_is_said(start: Start, incident_url: str) -> None:
+async def test_an_undo_that_is_not_yet_in_force_is_said(start: Start, incident_url: str) -> None:
     await cancel(incident_url)
     async with start(incident_url) as console:
         await complete(console)
         async with console.database.transaction() as connection:
-            await connection.fetch("select secateur.lock_app('billing')")
+            await connection.fetch("select secateur.share_app('billing')")
+            pid = await connection.fetchval("select pg_backend_pid()")
             await console.press("U")
             await console.shows("y undo")
             await console.press("y")
-            await console.shows("an open transaction")
-        assert "✓ complete" in console.text
+            await console.shows("undo not yet in force", f"process {pid}")
+            await console.shows("◌ pending")
+        await console.until(lambda: "◌ pending" not in console.text)

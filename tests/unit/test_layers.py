@@ -68,7 +68,7 @@ def test_the_map_for_newcomers_is_of_this_country() -> None:
 
 SEAM = {
     *("require_functions", "exceeds", "request_running", "withdraw_requests", "reset_floors", "has_keyed"),
-    "awaits_runs",
+    *("has_requests", "awaits_runs"),
 }
 """What the ledger calls of secateur's own queue, for an app of it."""
 

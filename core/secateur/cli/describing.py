@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import partial
@@ -15,18 +16,21 @@ from secateur.ledger.wording import (
     MAY_STILL_START,
     At,
     blocked_by,
+    end_of,
     guarantee_in_words,
     held_back_in_words,
     progress_in_words,
     standing_in_words,
     sweep_in_words,
     undo_waits,
+    until_then,
     what_runs_does,
 )
 from secateur.looking.timed_counting import Seen
 from secateur.requests import CancellationRequest
 from secateur.runs import UNFINISHED, Count, CountedBy, Run, RunStatus
 from secateur.states import Kind
+from secateur.words.blockers import unblocking
 from secateur.words.figures import number, runs
 from secateur.words.lines import one_line
 from secateur.words.shell import command_line
@@ -237,7 +241,7 @@ def cancellation_lines(cancellation: Cancellation, now: datetime, zone: tzinfo) 
         pairs.append(("undo until", instant(cancellation.undo_until, zone)))
     if (why := undo_waits(cancellation)) is not None:
         pairs.append(("undo", warning(why)))
-    return [*fields(pairs), *([] if retries else pending(cancellation))]
+    return [*fields(pairs), *pending(cancellation)]
 
 
 def _retry_kind(retry: Cancellation) -> list[tuple[str, str]]:
@@ -298,7 +302,7 @@ def _at(zone: tzinfo) -> At:
 def _state(cancellation: Cancellation, now: datetime, zone: tzinfo) -> str:
     """As in the record, and what that means."""
     told = progress_in_words(cancellation, now, _at(zone))
-    names_it = cancellation.is_over and not cancellation.restoring
+    names_it = cancellation.is_over and (cancellation.is_pending or not cancellation.restoring)
     return told if names_it else f"{cancellation.state}: {told}"
 
 
@@ -310,7 +314,7 @@ def expected_in_words(cancellation: Cancellation) -> str:
 
 
 def pending(cancellation: Cancellation) -> list[str]:
-    """What a pending guarantee means, and what can be done about it; nothing for one that is in force."""
+    """What a pending commit, stop or undo means, and what can be done about it; nothing for what is in force."""
     if not cancellation.is_pending:
         return []
     lines = [
@@ -318,14 +322,26 @@ def pending(cancellation: Cancellation) -> list[str]:
         "claimed may still start; claims from now on obey the cancellation. It cannot be lost, and",
         "will be in force when that transaction ends.",
     ]
-    for pid in cancellation.blocked_by:
+    if cancellation.is_over:
+        end = end_of(cancellation)
+        then = ". Its runs come back then." if end == "undo" else "."
+        lines = [
+            f"The {end} is not yet in force: an open transaction of {blocked_by(cancellation)} is in the way;",
+            f"{until_then(cancellation)}.",
+            f"It cannot be lost, and will be in force when that transaction ends{then}",
+        ]
+    return [*lines, *ways_out(cancellation.blocked_by, cancellation.blocked_by_prepared)]
+
+
+def ways_out(pids: Sequence[int], gids: Sequence[str]) -> list[str]:
+    """What the transactions that something waits for do, and how to end them."""
+    lines: list[str] = []
+    for pid, ending in zip(pids, unblocking(pids, []), strict=True):
         lines += [
             f"  What it does:  select state, xact_start, query from pg_stat_activity where pid = {pid}",  # noqa: S608
-            f"  To end it:     select pg_terminate_backend({pid})",
+            f"  To end it:     {ending}",
         ]
-    for gid, ending in zip(
-        cancellation.blocked_by_prepared, cancellation.unblocking[len(cancellation.blocked_by) :], strict=True
-    ):
+    for gid, ending in zip(gids, unblocking([], gids), strict=True):
         lines += [f"  Prepared transaction {gid!r} has no process.", f"  To end it:     {ending}"]
     return lines
 

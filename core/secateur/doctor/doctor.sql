@@ -177,11 +177,11 @@ select schema, name, "table", kind, bytes,
  order by bytes desc
 
 -- name: unconfirmed
--- Commits whose guarantee is pending.
+-- Commits, stops and undos whose guarantee is pending.
 select rule.id, rule.app_id, rule.function_id, rule.created_at,
        (select home.installation from secateur.apps as home where home.app_id = rule.app_id) as installation
   from secateur.cancellations as rule
- where rule.state = 'active' and rule.in_force_at is null and rule.kind <> 'retry'
+ where rule.state = 'active' and rule.in_force_at is null and rule.kind <> 'retry' or rule.ending
  order by rule.serial
  limit 20
 

@@ -13,7 +13,7 @@ from secateur.engines.loading import find_queues
 from secateur.errors import NotInstalled, PermissionDenied
 from secateur.instants import utc
 from secateur.ledger.ledger import Cancelling, Ledger
-from secateur.ledger.wording import blocked_by
+from secateur.ledger.wording import blocked_by, end_of
 from secateur.schema import InstallSteps, Part, check_installed, inspect_installation
 from secateur.words.figures import duration, number
 from secateur.words.lines import one_line
@@ -75,7 +75,7 @@ async def _has_schema(patient: Patient) -> bool:
 
 
 async def guarantee(patient: Patient) -> list[Finding]:
-    """Commits whose guarantee is still pending, and who is in their way."""
+    """Commits, stops and undos that are still pending, and who is in their way."""
     if not await _has_schema(patient):
         return []
     rows = await patient.database.fetch(SQL["unconfirmed"], repeatable=True)
@@ -87,11 +87,12 @@ async def guarantee(patient: Patient) -> list[Finding]:
         found = await ledger.cancellation(row["id"])
         if not found.is_pending:
             continue
+        what = f"{end_of(found)} of cancellation" if found.is_over else "guarantee of cancellation"
         findings.append(
             Finding(
                 "guarantee",
                 Severity.ERROR,
-                f"the guarantee of cancellation {found.id} is pending: it waits for {blocked_by(found)}",
+                f"the {what} {found.id} is pending: it waits for {blocked_by(found)}",
                 f"end it: {'; '.join(found.unblocking)}" if found.unblocking else "it comes into force by itself",
                 {
                     "id": str(found.id),

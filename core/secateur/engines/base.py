@@ -17,7 +17,7 @@ from uuid import UUID
 from secateur.engines.populations import Arrivals, Population, Tally
 from secateur.engines.searching import RunPage, RunSearch
 from secateur.errors import Unsupported
-from secateur.runs import UNFINISHED, Count, FunctionDepth, Histogram, Run, RunStatus, Scope, Window
+from secateur.runs import UNFINISHED, Count, FunctionDepth, Histogram, Paused, Run, RunStatus, Scope, Window
 from secateur.samples import Backlogs, Mark, Sample, SampleGap, SampleSteps
 from secateur.traces import RunTrace
 
@@ -225,7 +225,7 @@ class Retrying(Protocol):
 class Pausing(Protocol):
     """Functions and apps can be kept from being claimed for a while."""
 
-    async def pause(self, scope: Scope, author: str, source: str) -> None:
+    async def pause(self, scope: Scope, author: str, source: str) -> Paused:
         """Claim nothing more of the scope; running runs go on. Repeatable. Raises `LockUnavailable` and as `forget`."""
         ...
 

@@ -19,7 +19,7 @@ from secateur.engines.base import (
     queue_of,
     unsupported,
 )
-from secateur.runs import Scope
+from secateur.runs import Paused, Scope
 
 
 class Controls:
@@ -32,9 +32,9 @@ class Controls:
     def can_pause(self) -> bool:
         return isinstance(self._engine, Pausing)
 
-    async def pause(self, scope: Scope, author: str, source: str) -> None:
+    async def pause(self, scope: Scope, author: str, source: str) -> Paused:
         """Stop claiming runs of the scope; see `Pausing`."""
-        await self._pausing("pause a queue").pause(scope, author, source)
+        return await self._pausing("pause a queue").pause(scope, author, source)
 
     async def resume(self, scope: Scope, author: str, source: str) -> None:
         """Undo the pause of exactly this scope; see `Pausing`."""

@@ -40,7 +40,7 @@ from secateur.engines.searching import RunPage, RunSearch
 from secateur.engines.several_ledgers import SeveralLedgers
 from secateur.errors import DatabaseError, NotFound, Problem, RequestError
 from secateur.ledger.ledger import Cancelling, Ledger
-from secateur.runs import Count, FunctionDepth, Histogram, Run, Scope
+from secateur.runs import Count, FunctionDepth, Histogram, Paused, Run, Scope
 from secateur.samples import Backlogs, Mark, Sample, SampleGap, SampleSteps
 from secateur.traces import RunTrace
 
@@ -227,11 +227,11 @@ class _StreamingSources(SeveralSources, Streaming):
 
 
 class _PausingSources(SeveralSources, Pausing):
-    async def pause(self, scope: Scope, author: str, source: str) -> None:
+    async def pause(self, scope: Scope, author: str, source: str) -> Paused:
         able, bare = await self.of_app(scope.app_id)
         if not isinstance(able, Pausing):
             raise unsupported(able, "pause a queue")
-        await able.pause(replace(scope, app_id=bare), author, source)
+        return await able.pause(replace(scope, app_id=bare), author, source)
 
     async def resume(self, scope: Scope, author: str, source: str) -> None:
         able, bare = await self.of_app(scope.app_id)

@@ -162,7 +162,7 @@ class Cancellations:
     async def restore_run(
         self, run_id: str, *, author: str, source: str, requeue_stopped: bool = False
     ) -> Cancellation:
-        """Undo the cancellation of a single run, and wait until it is back. Repeatable.
+        """Undo the cancellation of a single run, and wait until it is back, unless the undo is pending. Repeatable.
 
         Raises `Conflict` if it was cancelled together with others: then only that whole cancellation can be undone.
         """
@@ -174,7 +174,10 @@ class Cancellations:
                 f"run {run_id} was cancelled with other runs by cancellation {cancellation.id}: "
                 "undo that cancellation to bring all of them back"
             )
-        await self.ledger.undo(cancellation.id, author, source, requeue_stopped=requeue_stopped)
+        undone = await self.ledger.undo(cancellation.id, author, source, requeue_stopped=requeue_stopped)
+        if undone.is_pending:
+            self._hurry()
+            return undone
         return await self.wait(cancellation.id)
 
     async def _cancellation_of(self, run_id: str) -> UUID:
@@ -193,9 +196,14 @@ class Cancellations:
         return found
 
     async def stop(self, cancellation_id: UUID, *, author: str, source: str = "python") -> Cancellation:
-        """Stop matching at once; what is cancelled stays cancelled. Repeatable."""
+        """Stop matching at once; what is cancelled stays cancelled. Repeatable.
+
+        If its guarantee is `pending`, open transactions may still cancel runs for it: any sweeper makes it final.
+        """
         self._refuse_if_read_only()
-        return await self.ledger.stop(cancellation_id, author, source)
+        stopped = await self.ledger.stop(cancellation_id, author, source)
+        self._hurry()
+        return stopped
 
     async def undo(
         self, cancellation_id: UUID, *, author: str, source: str = "python", requeue_stopped: bool = False

@@ -75,7 +75,8 @@ class CancellationForm(JsonForm):
     run_id: str | None
     """For kind `run`: the run's id."""
     guarantee: str
-    """Now. `in_force`: no matching run is claimed any more; `pending`: not yet, an open transaction is in the way;
+    """Now. `in_force`: no matching run is claimed any more; `pending`: not yet, an open transaction is in the way (or,
+    once it is stopped or undone, that is not in force yet, because such a transaction may still act for it);
     `swept`: in a queue without a gate, what the sweep has not reached may still start, and `counts` says how far it is;
     `ended`: not any more, it was stopped or undone; `none`: it is a retry."""
     blocked_by: list[int]

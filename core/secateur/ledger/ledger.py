@@ -140,7 +140,8 @@ class Ledger:
         return self.read(record)
 
     async def stop(self, cancellation_id: UUID, author: str, source: str) -> Cancellation:
-        """Stop matching at once. Stopping twice is harmless; raises `NotFound` and `LockUnavailable`."""
+        """Stop matching at once. Stopping twice is harmless; raises `NotFound`, and `LockUnavailable` while somebody
+        else ends it and does not commit."""
         self.refuse_if_read_only()
         app_id = await self.app_of(cancellation_id)
         return self.read(await self._database.fetchval(_SQL["stop"], app_id, cancellation_id, author, source))
@@ -150,7 +151,7 @@ class Ledger:
     ) -> Cancellation:
         """Take a cancellation back; its runs return by `restore`. Repeatable.
 
-        Raises `NotFound`, `Conflict` when it is too late, and `LockUnavailable`.
+        Raises `NotFound`, `Conflict` when it is too late, and `LockUnavailable` as `stop` does.
         """
         self.refuse_if_read_only()
         app_id = await self.app_of(cancellation_id)

@@ -75,7 +75,7 @@ union all
         coalesce(place.failing_since, place.stepped_at, rule.undone_at, rule.created_at), rule.serial
    from secateur.cancellations as rule
    join secateur.sweeps as place on place.app_id = rule.app_id and place.cancellation_id = rule.id
-  where (rule.state = 'active' or rule.state = 'retrying' or rule.state = 'undone' and rule.restored_at is null)
+  where (rule.state = 'active' or rule.state = 'retrying' or rule.state = 'undone' and rule.restored_at is null or rule.ending)
     and (select home.installation from secateur.apps as home where home.app_id = rule.app_id) is not distinct from $1
     and (place.failures >= 2 or coalesce(place.stepped_at, rule.undone_at, rule.created_at) < now() - interval '1 minute')
   order by rule.serial
@@ -88,9 +88,9 @@ union all
 with homes as materialized (
   select home.app_id from secateur.apps as home where home.installation is not distinct from $1
 ), listed as materialized (
-  select rule.app_id, rule.id, rule.created_at, rule.undone_at,
+  select rule.app_id, rule.id, rule.created_at, rule.stopped_at, rule.undone_at,
          case when rule.state = 'undone' and rule.restored_at is null then 'restoring' else rule.state end as state,
-         rule.state = 'active' and rule.in_force_at is null as pending
+         rule.state = 'active' and rule.in_force_at is null or rule.ending as pending
     from secateur.cancellations as rule
    where rule.app_id = any (array(select homes.app_id from homes))
 ), counted as (
@@ -108,7 +108,8 @@ with homes as materialized (
 )
 select coalesce((select jsonb_object_agg(counted.state, counted.count) from counted), '{}') as states,
        (select count(*) from listed where listed.pending) as pending,
-       greatest(0, (select extract(epoch from now() - min(listed.created_at)) from listed where listed.pending))::float8
+       greatest(0, (select extract(epoch from now() - min(coalesce(listed.undone_at, listed.stopped_at, listed.created_at)))
+                      from listed where listed.pending))::float8
          as pending_seconds,
        greatest(0, going.lag)::float8 as sweep_lag_seconds,
        going.failing,

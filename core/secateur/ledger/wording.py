@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from secateur.instants import utc
 from secateur.states import Guarantee, Kind, State
+from secateur.words.blockers import listed
 from secateur.words.figures import duration, number
 from secateur.words.lines import one_line
 
@@ -107,14 +108,25 @@ def _about(cancellation: Cancellation) -> str:
 
 def blocked_by(cancellation: Cancellation) -> str:
     """Whose transactions a pending guarantee waits for: `process 123 and process 456`."""
-    if not cancellation.blockers:
-        return "an older transaction"
-    *others, last = map(one_line, cancellation.blockers)
-    return f"{', '.join(others)} and {last}" if others else last
+    return listed(cancellation.blockers)
 
 
-STILL_MAY_START = "runs that it has claimed may still start; claims from now on honour the cancellation"
-"""The sentence that explains a pending guarantee. It follows the name of what the guarantee waits for."""
+def until_then(cancellation: Cancellation) -> str:
+    """The sentence that explains a pending guarantee. It follows the name of what the guarantee waits for."""
+    if cancellation.is_over:
+        verb = "queue runs again" if cancellation.is_retry else "cancel runs"
+        return f"it may still {verb}; whatever begins from now on obeys the {end_of(cancellation)}"
+    return "runs that it has claimed may still start; claims from now on honour the cancellation"
+
+
+def waiting_end(cancellation: Cancellation) -> str:
+    """Of a stop or undo that is pending: what it waits for."""
+    return f"{end_of(cancellation)} not yet in force: waiting for {blocked_by(cancellation)}"
+
+
+def end_of(cancellation: Cancellation) -> str:
+    """What ended it: `stop` or `undo`."""
+    return "undo" if cancellation.state == State.UNDONE else "stop"
 
 
 def standing_in_words(cancellation: Cancellation, at: At) -> str:
@@ -283,6 +295,9 @@ def timeline(cancellation: Cancellation) -> list[tuple[datetime, str]]:
 def progress_in_words(cancellation: Cancellation, now: datetime, at: At) -> str:
     """What it is doing, or how it ended, in a sentence."""
     match phase(cancellation, now):
+        case Phase.PENDING if cancellation.is_over:
+            said = (undone_in_words if cancellation.state == State.UNDONE else stopped_in_words)(cancellation, at)
+            return f"{said}; not yet in force: waiting for {blocked_by(cancellation)}"
         case Phase.FAILING:
             return one_line(sweep_in_words(cancellation) or "")
         case Phase.PENDING | Phase.SWEEPING if cancellation.gated:

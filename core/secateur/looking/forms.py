@@ -14,7 +14,7 @@ from secateur.looking.depth import grows_since, outlook
 from secateur.looking.history import Series
 from secateur.looking.suggestions import Suggestions
 from secateur.looking.telling import timeline
-from secateur.runs import FunctionDepth, Run
+from secateur.runs import FunctionDepth, Paused, Run
 
 Share = Annotated[float, AfterValidator(lambda share: round(share, 4))]
 
@@ -64,6 +64,21 @@ def depth_form(depth: FunctionDepth) -> DepthForm:
         drains_in_seconds=None if seconds is None else round(seconds, 1),
         growing_since=grows_since(depth),
     )
+
+
+class PausedForm(DepthForm):
+    """The depth of a function after its pause, or that of its app."""
+
+    in_force: bool
+    """False: open transactions may still start what they have claimed. Claims that begin from now on obey the pause."""
+    blocked_by: list[int]
+    """If not in force: the ids of the Postgres processes whose open transactions it waits for."""
+    blocked_by_prepared: list[str]
+    """If not in force: the names, in `pg_prepared_xacts`, of the prepared transactions that it waits for."""
+
+
+def paused_form(depth: FunctionDepth, paused: Paused) -> PausedForm:
+    return PausedForm.of(paused, **dict(depth_form(depth)))
 
 
 class PointForm(JsonForm):

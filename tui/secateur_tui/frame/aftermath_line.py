@@ -66,7 +66,8 @@ def _done(found: Aftermath, *, is_short: bool) -> list[tuple[str, str]]:
             back = sum(each.restored_of[0] for each in every)
             return [("↺ ", "plain"), (f"undone {since}, ", "plain"), (f"{number(back)} are back", "count")]
         case Phase.PENDING:
-            return [("◌ ", "warn"), ("committed, and pending: an open transaction is in the way", "warn")]
+            what = cancellation.state if cancellation.is_over else "committed"
+            return [("◌ ", "warn"), (f"{what}, and pending: an open transaction is in the way", "warn")]
         case Phase.STOPPED:
             return [("■ ", "warn"), (f"{many} {done}, then stopped {since}", "plain")]
         case Phase.SWEEPING | Phase.RETRYING | Phase.FAILING | Phase.HOLDING_BACK:

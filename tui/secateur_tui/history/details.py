@@ -13,7 +13,6 @@ from secateur.instants import readable
 from secateur.ledger.steps import Unrestored
 from secateur.ledger.verifying import verify
 from secateur.ledger.wording import (
-    STILL_MAY_START,
     Phase,
     guarantee_in_words,
     is_standing,
@@ -26,6 +25,8 @@ from secateur.ledger.wording import (
     timeline,
     undo_waits,
     undone_in_words,
+    until_then,
+    waiting_end,
 )
 from secateur.states import Kind, State
 from secateur.troubles import Trouble
@@ -160,8 +161,10 @@ def _sweep(cancellation: Cancellation, trouble: Trouble | None) -> list[Content]
 
 
 def _pending(cancellation: Cancellation) -> list[Content]:
-    told = f"{guarantee_in_words(cancellation, readable)}; {STILL_MAY_START}"
-    lines = [_line("◌", told, "warn")]
+    said = guarantee_in_words(cancellation, readable)
+    if cancellation.is_over:
+        said = waiting_end(cancellation)
+    lines = [_line("◌", f"{said}; {until_then(cancellation)}", "warn")]
     if sql := terminating(cancellation):
         lines.append(toned(("  if that cannot wait: ", "quiet"), (sql, "field")))
     return lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,6 +20,7 @@ from textual.widgets import Input, Static
 
 from secateur.errors import SecateurError
 from secateur.ledger.steps import Unrestored
+from secateur.ledger.wording import waiting_end
 from secateur.looking.aftermath import Aftermath, leaves_arrivals, still_arriving
 from secateur.looking.postmortem import postmortem, write
 from secateur.runs import Scope
@@ -43,6 +44,22 @@ from secateur_tui.themes import toned
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
+
+_OF_ONE: dict[str, Callable[[Cancellation, datetime], bool]] = {
+    "stop": lambda chosen, now: chosen.is_active,
+    "undo": lambda chosen, now: undo_label(chosen, now) != "",
+    "postmortem": lambda chosen, now: True,
+    "also": leaves_arrivals,
+    "use_as_filter": lambda chosen, now: chosen.kind != Kind.RUN,
+}
+"""The actions on a chosen cancellation, and of which and when each is possible."""
+
+_WHY_NOT = {
+    "history.stop": "There is nothing to stop: it is over.",
+    "history.undo": "It cannot be undone now: the lines below say why.",
+    "history.also": "Nothing is known to arrive that it matches.",
+    "history.use_as_filter": "It took a single run, without a condition that a filter could begin with.",
+}
 
 _SHOWN = 100
 """How many cancellations are listed, newest first."""
@@ -357,41 +374,22 @@ class HistoryScreen(PlaceScreen):
     async def _write(self, change: Awaitable[Cancellation]) -> bool:
         """Ask the database for a change and show the outcome; returns whether the change was made."""
         try:
-            await self.session.ask(change)
+            written = await self.session.ask(change)
         except SecateurError as error:
             self._say(f"! nothing was changed: {error}", "error")
             return False
+        if written.is_pending:
+            self._say(f"! {waiting_end(written)}", "warn")
         self._poll()
         return True
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        chosen = self.chosen
-        if action == "stop" and (chosen is None or not chosen.is_active):
-            return False
-        if action == "undo" and (chosen is None or not undo_label(chosen, self._feed.now())):
-            return False
-        if action == "postmortem" and chosen is None:
-            return False
-        if action == "also" and (chosen is None or not leaves_arrivals(chosen, self._feed.now())):
-            return False
-        # Of a single run there is no condition that a filter could begin with.
-        if action == "use_as_filter" and (chosen is None or chosen.kind == Kind.RUN):
+        if action in _OF_ONE and not ((chosen := self.chosen) and _OF_ONE[action](chosen, self._feed.now())):
             return False
         return super().check_action(action, parameters)
 
     def why_not(self, action: Action) -> str:
-        if self.chosen is None:
-            return ""
-        match action.id:
-            case "history.stop":
-                return "There is nothing to stop: it is over."
-            case "history.undo":
-                return "It cannot be undone now: the lines below say why."
-            case "history.also":
-                return "Nothing is known to arrive that it matches."
-            case "history.use_as_filter":
-                return "It took a single run, without a condition that a filter could begin with."
-        return ""
+        return "" if self.chosen is None else _WHY_NOT.get(action.id, "")
 
     def describe(self, action: Action) -> str:
         if action.id == "history.undo" and (chosen := self.chosen) is not None:

@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from secateur.runs import FunctionDepth, Scope
+from textual.notifications import SeverityLevel
+
+from secateur.engines.controls import Controls
+from secateur.runs import FunctionDepth, Paused, Scope
+from secateur.words.blockers import listed
 from secateur.words.figures import number, runs
 from secateur.words.lines import one_line
 from secateur_tui.frame.question import Question
@@ -68,6 +72,22 @@ def _pause(scope: Scope, its: Sequence[FunctionDepth]) -> Offer:
 
 def _pausing(scope: Scope, its: Sequence[FunctionDepth]) -> Change:
     return Change(scope, True, f"Paused: nothing of {_name(scope)} is claimed; {_running(its)}.")
+
+
+async def make(change: Change, controls: Controls, author: str) -> tuple[str, SeverityLevel]:
+    """Make the change; returns what to say of it, and how loudly."""
+    if not change.pause:
+        await controls.resume(change.scope, author, "tui")
+        return change.done, "information"
+    paused = await controls.pause(change.scope, author, "tui")
+    return (change.done, "information") if paused.in_force else (_not_in_force(paused), "warning")
+
+
+def _not_in_force(paused: Paused) -> str:
+    """What is said of a pause that open transactions need not obey, and the SQL that ends them."""
+    ending = "; ".join(paused.unblocking)
+    told = f"Paused, not yet in force: {listed(paused.blockers)} may still start what it has claimed"
+    return one_line(f"{told}. To end it: {ending}" if ending else f"{told}.")
 
 
 def _resume_function(scope: Scope, its: Sequence[FunctionDepth]) -> Offer:

@@ -22,7 +22,7 @@ from secateur_tui.keymap import Action, bindings_of, display_of
 from secateur_tui.queues.depth_rows import flood, scope_of
 from secateur_tui.queues.depth_table import DepthTable
 from secateur_tui.queues.detail import DepthDetail
-from secateur_tui.queues.pausing import Offer, offer
+from secateur_tui.queues.pausing import Offer, make, offer
 from secateur_tui.queues.status import status
 from secateur_tui.session import Feed, Session
 from secateur_tui.themes import toned
@@ -284,15 +284,12 @@ class QueuesScreen(PlaceScreen):
         change = {Choice.YES: offered.yes, Choice.OTHER: offered.other}.get(answer)
         if change is None:
             return
-        controls = self.session.queue.controls
         try:
-            await self.session.ask(
-                (controls.pause if change.pause else controls.resume)(change.scope, self.session.author, "tui")
-            )
+            said, severity = await self.session.ask(make(change, self.session.queue.controls, self.session.author))
         except SecateurError as error:
             self.notify(str(error), severity="error", markup=False)
             return
-        self.notify(change.done, markup=False)
+        self.notify(said, severity=severity, markup=False)
         self.post_message(self.DepthChanged())
 
     def action_sort(self) -> None:

@@ -13,9 +13,9 @@ from textual.content import Content
 from secateur.instants import readable
 from secateur.ledger.wording import (
     MAY_STILL_START,
-    STILL_MAY_START,
     blocked_by,
     guarantee_in_words,
+    until_then,
     what_runs_does,
 )
 from secateur.requests import CancellationRequest, RetryRequest
@@ -113,7 +113,7 @@ def pending(cancellation: Cancellation) -> Content:
     """What a pending guarantee means, which transactions it waits for, and what can be done."""
     lines = [
         toned(("◌ committed, and pending: ", "count"), (f"waiting for {blocked_by(cancellation)}", "warn")),
-        toned((STILL_MAY_START, "plain")),
+        toned((until_then(cancellation), "plain")),
     ]
     if sql := terminating(cancellation):
         lines.append(toned(("if it cannot wait: ", "quiet"), (sql, "field")))

@@ -56,6 +56,13 @@ PROPOSED: dict[int | str, dict[str, Any]] = {
     }
 }
 
+ENDING: dict[int | str, dict[str, Any]] = {
+    202: {
+        "model": Answer[CancellationForm],
+        "description": "Written, and pending: `blocked_by` says who may still cancel runs for it.",
+    }
+}
+
 router = APIRouter(dependencies=[Depends(require_unambiguous)])
 
 
@@ -233,7 +240,7 @@ async def show(request: Request, services: Injected, cancellation_id: UUID) -> A
 
     async def look() -> tuple[Any, bool]:
         cancellation = await services.queue.cancellations.get(cancellation_id)
-        is_last = not cancellation.is_active and not cancellation.restoring
+        is_last = not (cancellation.is_active or cancellation.restoring or cancellation.is_pending)
         return cancellation_form(cancellation).as_json(), is_last
 
     if wants_stream(request):
@@ -245,31 +252,51 @@ async def show(request: Request, services: Injected, cancellation_id: UUID) -> A
 @router.delete(
     "/v1/cancellations/{cancellation_id}",
     response_model=Answer[CancellationForm],
-    responses=failures(404),
+    responses=failures(404) | ENDING,
     summary="Stop a cancellation",
 )
-async def stop(services: Injected, cancellation_id: UUID, author: Author, asked_at: AskedAt) -> dict[str, Any]:
-    """It matches no more runs from now on; what it has cancelled stays cancelled. Can be repeated."""
+async def stop(
+    response: Response, services: Injected, cancellation_id: UUID, author: Author, asked_at: AskedAt
+) -> dict[str, Any]:
+    """It matches no more runs from now on; what it has cancelled stays cancelled. Can be repeated.
+
+    With 202 its guarantee is `pending`: it is stopped for whatever begins from now on, and open transactions of the
+    processes `blocked_by` may still cancel runs for it.
+    """
     stopped = await services.queue.cancellations.stop(cancellation_id, author=author, source="api")
-    return answer(cancellation_form(stopped), latest(asked_at, stopped))
+    return _ended_answer(response, stopped, asked_at)
+
+
+def _ended_answer(response: Response, ended: Cancellation, asked_at: datetime) -> dict[str, Any]:
+    if ended.is_pending:
+        response.status_code = HTTPStatus.ACCEPTED
+    return answer(cancellation_form(ended), latest(asked_at, ended))
 
 
 @router.post(
     "/v1/cancellations/{cancellation_id}/undo",
     response_model=Answer[CancellationForm],
-    responses=failures(404, 409, 413, 415),
+    responses=failures(404, 409, 413, 415) | ENDING,
     openapi_extra=UNDO,
     summary="Undo a cancellation",
 )
 async def undo(
-    services: Injected, cancellation_id: UUID, body: UndoSent, author: Author, asked_at: AskedAt
+    response: Response,
+    services: Injected,
+    cancellation_id: UUID,
+    body: UndoSent,
+    author: Author,
+    asked_at: AskedAt,
 ) -> dict[str, Any]:
     """It matches no more runs from now on, and the runs that were waiting are put back in the background, as long as
-    `restoring` is true. Can be repeated, also to ask for `requeue_stopped` later, until `undo_until`."""
+    `restoring` is true. Can be repeated, also to ask for `requeue_stopped` later, until `undo_until`.
+
+    With 202 its guarantee is `pending`: it is undone for whatever begins from now on. Its runs come back when the open
+    transactions of the processes `blocked_by`, which may still cancel runs for it, have ended."""
     undone = await services.queue.cancellations.undo(
         cancellation_id, author=author, source="api", requeue_stopped=body.requeue_stopped
     )
-    return answer(cancellation_form(undone), latest(asked_at, undone))
+    return _ended_answer(response, undone, asked_at)
 
 
 @router.get(

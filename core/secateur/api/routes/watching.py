@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import unquote
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from secateur.api.answers import Answer, ForgottenForm, Health
 from secateur.api.parameters import require_unambiguous
@@ -16,7 +17,16 @@ from secateur.bounds import LONGEST_NAME
 from secateur.engines.listing import ListedQueue, list_queues
 from secateur.errors import NotFound, Unsupported
 from secateur.ledger.forms import AuditForm
-from secateur.looking.forms import DepthForm, SeriesForm, SuggestionsForm, depth_form, series_form, suggestions_form
+from secateur.looking.forms import (
+    DepthForm,
+    PausedForm,
+    SeriesForm,
+    SuggestionsForm,
+    depth_form,
+    paused_form,
+    series_form,
+    suggestions_form,
+)
 from secateur.looking.listing import read_scope
 from secateur.looking.suggestions import DEFAULT_FIELDS
 from secateur.requests import Instant
@@ -100,6 +110,16 @@ async def history(
 
 SUGGESTIONS: Any = {"response_model": Answer[SuggestionsForm], "responses": failures(404)}
 DEPTHS: Any = {"response_model": Answer[list[DepthForm]], "responses": failures(404)}
+PAUSED: Any = {
+    "response_model": Answer[list[PausedForm]],
+    "responses": failures(404)
+    | {
+        202: {
+            "model": Answer[list[PausedForm]],
+            "description": "Paused, and not yet in force: `blocked_by` says what it waits for.",
+        }
+    },
+}
 FORGOTTEN: Any = {"response_model": Answer[list[ForgottenForm]], "responses": failures(404, 409)}
 
 
@@ -124,18 +144,23 @@ async def suggest(
 @router.post(
     "/v1/queues/{app_id}/{function_id:path}/pause",
     summary="Pause a function",
-    description="Nothing of it is claimed until it is resumed; running runs go on. Can be repeated.",
-    **DEPTHS,
+    description="As for an app: nothing of it is claimed until it is resumed; running runs go on. Can be repeated.",
+    **PAUSED,
     **OF_FUNCTION,
 )
-@router.post("/v1/queues/{app_id}/pause", summary="Pause an app", **DEPTHS, **OF_APP)
-async def pause(services: Injected, scope: Named, author: Author) -> dict[str, Any]:
+@router.post("/v1/queues/{app_id}/pause", summary="Pause an app", **PAUSED, **OF_APP)
+async def pause(response: Response, services: Injected, scope: Named, author: Author) -> dict[str, Any]:
     """Nothing of it is claimed until it is resumed; running runs go on. Answers with the depth of its functions.
 
-    Can be repeated.
+    With 202 it is paused, but not yet in force: open transactions of the processes `blocked_by` may still start what
+    they have claimed. Can be repeated; the answer then says whether it is in force by now.
     """
-    await services.queue.controls.pause(scope, author, "api")
-    return await _depth(services, await services.queue.reader.depth_of(scope))
+    paused = await services.queue.controls.pause(scope, author, "api")
+    if not paused.in_force:
+        response.status_code = HTTPStatus.ACCEPTED
+    depths = await services.queue.reader.depth_of(scope)
+    as_of = depths[0].as_of if depths else await services.queue.reader.clock()
+    return answer([paused_form(each, paused) for each in depths], as_of)
 
 
 @router.post(

@@ -199,6 +199,8 @@ async def stop(arguments: argparse.Namespace) -> int:
         json_line(cancellation_form(stopped).as_json())
     elif stopped.state == State.STOPPED:
         line(f"Stopped. {outcome(stopped)}")
+        for said in pending(stopped):
+            line(said)
     else:
         line(f"It was already {stopped.state}; nothing was left to stop. {outcome(stopped)}")
     return 0

@@ -6,11 +6,13 @@ import argparse
 from collections.abc import Sequence
 
 from secateur.cli.asking import consents, require_a_terminal
+from secateur.cli.describing import ways_out
 from secateur.cli.opening import find_place, open_session
 from secateur.cli.output import done, json_line, notice, write
-from secateur.looking.forms import depth_form
+from secateur.looking.forms import depth_form, paused_form
 from secateur.looking.listing import read_scope
-from secateur.runs import FunctionDepth, Scope
+from secateur.runs import FunctionDepth, Paused, Scope
+from secateur.words.blockers import listed
 from secateur.words.figures import runs
 from secateur.words.lines import one_line
 from secateur.words.shell import command_line
@@ -37,16 +39,18 @@ async def _change(arguments: argparse.Namespace, *, resume: bool) -> int:
             if not consents(f"{verb.capitalize()} {one_line(str(scope))}?"):
                 notice("Nothing was changed.")
                 return 1
+        paused = None
         if resume:
             await session.queue.controls.resume(scope, place.settings.author_name, "cli")
         else:
-            await session.queue.controls.pause(scope, place.settings.author_name, "cli")
+            paused = await session.queue.controls.pause(scope, place.settings.author_name, "cli")
         done.append(f"{one_line(str(scope))} is {verb}d")
         after = await session.queue.reader.depth_of(scope)
     if arguments.json:
-        json_line([depth_form(each).as_json() for each in after])
+        forms = [depth_form(each) if paused is None else paused_form(each, paused) for each in after]
+        json_line([each.as_json() for each in forms])
     else:
-        write(_resumed(scope, after) if resume else _paused(scope, after))
+        write(_resumed(scope, after) if paused is None else _paused(scope, after, paused))
     return 0
 
 
@@ -62,12 +66,18 @@ def _prospect(scope: Scope, depths: Sequence[FunctionDepth], *, resume: bool) ->
     ]
 
 
-def _paused(scope: Scope, depths: Sequence[FunctionDepth]) -> list[str]:
+def _paused(scope: Scope, depths: Sequence[FunctionDepth], paused: Paused) -> list[str]:
     running = sum(each.running for each in depths)
-    return [
-        f"Paused: no run of {one_line(str(scope))} is claimed. Running runs go on: {runs(running)}.",
-        f"  To resume: {command_line('resume', *(name for name in (scope.app_id, scope.function_id) if name))}",
-    ]
+    names = [name for name in (scope.app_id, scope.function_id) if name]
+    lines = [f"Paused: no run of {one_line(str(scope))} is claimed. Running runs go on: {runs(running)}."]
+    if not paused.in_force:
+        lines = [
+            f"Paused, but not yet in force: an open transaction of {listed(paused.blockers)} may still start",
+            "what it has claimed; claims from now on obey the pause.",
+            *ways_out(paused.blocked_by, paused.blocked_by_prepared),
+            f"  To ask again:  {command_line('pause', *names)}",
+        ]
+    return [*lines, f"  To resume: {command_line('resume', *names)}"]
 
 
 def _resumed(scope: Scope, depths: Sequence[FunctionDepth]) -> list[str]:

@@ -8,7 +8,7 @@ from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
 
 from secateur.cli.asking import consents, require_a_terminal
-from secateur.cli.describing import follow, instant, scope_in_words
+from secateur.cli.describing import follow, instant, pending, scope_in_words
 from secateur.cli.identifying import naming_run, read_id, read_run_id
 from secateur.cli.opening import CommandSession, find_place, open_session
 from secateur.cli.output import done, fields, json_line, line, notice, warning, write
@@ -80,6 +80,8 @@ async def restore_run(arguments: argparse.Namespace) -> int:
         left = await _left(session, undone)
     if arguments.json:
         json_line(_as_json(undone, left))
+    elif undone.is_pending:
+        write(["Restoring.", *pending(undone)])
     elif left:
         notice(f"secateur: run {run_id} is not back: {one_line(left[0].reason)}")
     else:
@@ -133,7 +135,9 @@ def _undone(undone: Cancellation, *, waits: bool) -> list[str]:
     if not undone.restoring:
         return ["Already undone: every run that could be restored is back."]
     lines = ["Undone: it no longer matches anything, and its runs are coming back."]
-    if undone.is_retry:
+    if undone.is_pending:
+        lines = ["Undone.", *pending(undone)]
+    elif undone.is_retry:
         lines = ["Undone: it queues no more runs, and runs that have not begun become what they were."]
     if not waits:
         lines += [

@@ -108,7 +108,8 @@ class Batches(Batching):
         async with self._transaction() as connection:
             begun = await connection.fetchrow(self._source.sql("begin_sweep"), app_id, rule.id)
             if begun["state"] != State.ACTIVE or begun["busy"]:
-                return SweepStep(begun["state"], busy=begun["busy"], wait=begun["wait"])
+                idle = begun["state"] == State.ENDING
+                return SweepStep(begun["state"], busy=begun["busy"], idle=idle, wait=begun["wait"])
             walk = self._walk(rule, begun["pass"]) if begun["walks"] else None
             if walk is not None and not (walk.found or walk.ended):
                 return None

@@ -97,8 +97,8 @@ class Restores(Batching):
         """None if others hold all of the runs, which `trying` becomes."""
         begun = await connection.fetchrow(self._source.sql("begin_restore"), app_id, cancellation_id, batch)
         if begun["state"] != State.RESTORING or begun["busy"] or begun["job_ids"] is None:
-            wait = begun["wait"]
-            return SweepStep(begun["state"], busy=begun["busy"], idle=wait is not None, wait=wait)
+            idle = begun["wait"] is not None or begun["state"] == State.ENDING
+            return SweepStep(begun["state"], busy=begun["busy"], idle=idle, wait=begun["wait"])
         pres = dict(zip(begun["job_ids"], begun["pres"] or (), strict=True))
         trying[:] = pres
         others = [rule_of(each, self._installation.name) for each in begun["others"]]

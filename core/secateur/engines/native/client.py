@@ -46,7 +46,7 @@ from secateur.requests import CancellationRequest, RetryRequest
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
-    from secateur.runs import Count
+    from secateur.runs import Count, Paused
 
 Request: TypeAlias = CancellationRequest | Mapping[str, object] | str
 """A request, or anything that `CancellationRequest.parse` reads: the API's JSON, decoded or not."""
@@ -187,13 +187,14 @@ class Queue(Enqueueing, Looking):
         )
         return await self.cancellations.wait(undone.id) if wait else undone
 
-    async def pause(self, app_id: str, function_id: str | None = None, *, author: str | None = None) -> None:
+    async def pause(self, app_id: str, function_id: str | None = None, *, author: str | None = None) -> Paused:
         """Stop claiming runs of the function, or (None) of the whole app, until `resume`; running runs continue.
 
-        Pausing again changes nothing. Raises `NotFound` if there is no such app or function, `LockUnavailable`
-        if an open claim holds the app's lock for seconds, and `ReadOnly`.
+        If it is not `in_force`, the open transactions that it is `blocked_by` may still start what they have claimed.
+        Pausing again changes nothing, and says whether it is in force by now. Raises `NotFound` if there is no such app
+        or function, `LockUnavailable` while somebody changes it, and `ReadOnly`.
         """
-        await self.engine.pause(read_scope(app_id, function_id), _author(author), "python")
+        return await self.engine.pause(read_scope(app_id, function_id), _author(author), "python")
 
     async def resume(self, app_id: str, function_id: str | None = None, *, author: str | None = None) -> None:
         """Undo a pause: that of the function, or (None) that of the app. Resuming an app does not resume functions that

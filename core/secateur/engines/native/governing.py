@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 from secateur.engines.base import Forgetting, Pausing
 from secateur.engines.native.writing import Writing
 from secateur.postgres.statements import Statements
-from secateur.runs import Scope
+from secateur.runs import Paused, Scope
 
 _SQL = Statements.load("secateur.engines.native", "governing.sql")
 
@@ -13,9 +15,10 @@ _SQL = Statements.load("secateur.engines.native", "governing.sql")
 class NativeGoverning(Writing, Pausing, Forgetting):
     """Sets flags on the app or function, which claims check."""
 
-    async def pause(self, scope: Scope, author: str, source: str) -> None:
+    async def pause(self, scope: Scope, author: str, source: str) -> Paused:
         self._refuse_if_read_only()
-        await self._database.execute(_SQL["pause"], scope.app_id, scope.function_id, author, source)
+        said = await self._database.fetchval(_SQL["pause"], scope.app_id, scope.function_id, author, source)
+        return Paused(**json.loads(said))
 
     async def resume(self, scope: Scope, author: str, source: str) -> None:
         self._refuse_if_read_only()

@@ -129,9 +129,10 @@ begin
 end
 $$;
 
--- Puts a pending cancellation in force if every transaction that had not seen it is over. Returns true if it is in force, or no
--- longer active. Anybody may call this, as often as they like: sweepers do. Raises SC404. Locks: the record, which keeps a stop
--- waiting for one slice of the lock at most; then the app's, exclusive, tried once.
+-- Puts a pending cancellation in force if every transaction that had not seen it is over, and makes a pending stop or undo final.
+-- Returns true if it is in force, or no longer active and not `ending`. Anybody may call this, as often as they like: sweepers do.
+-- Raises SC404. Locks: the record, which keeps a stop waiting for one slice of the lock at most; then the app's, exclusive, tried
+-- once. For a stop or undo: see settle_ending.
 create or replace function secateur.confirm_cancellation(app_id text, id uuid)
   returns boolean
   language plpgsql
@@ -144,11 +145,16 @@ begin
   perform secateur.require_read_committed();
   select pending.* into rule
     from secateur.cancellations as pending
-   where pending.app_id = confirm_cancellation.app_id and pending.id = confirm_cancellation.id
-     for no key update;
+   where pending.app_id = confirm_cancellation.app_id and pending.id = confirm_cancellation.id;
   if not found then
     raise exception using errcode = 'SC404', message = format('there is no cancellation %s', confirm_cancellation.id);
+  elsif rule.ending then
+    return secateur.settle_ending(rule.app_id, rule.id);
   end if;
+  select pending.* into rule
+    from secateur.cancellations as pending
+   where pending.app_id = confirm_cancellation.app_id and pending.id = confirm_cancellation.id
+     for no key update;
   if rule.state <> 'active' or rule.in_force_at is not null then
     return true;
   end if;

@@ -169,7 +169,7 @@ create or replace view secateur.lock_holders as
     left join pg_catalog.pg_prepared_xacts as prepared on prepared.transaction = own.transactionid
    where held.granted and held.mode <> 'AccessShareLock';
 
--- Raises SC423: `what` is locked. Names the holders of the app's lock of that kind, and says what ends them.
+-- Raises SC423: `what` is locked. Names the holders of the app's lock of that kind, or of both (null), and says what ends them.
 create or replace function secateur.refuse_locked(app_id text, kind text, what text)
   returns void
   language plpgsql
@@ -183,7 +183,7 @@ begin
          string_agg(coalesce('select pg_terminate_backend(' || held.pid || ')', format('rollback prepared %L', held.gid)), '; ')
     into holders, ending
     from secateur.lock_holders as held
-   where held.app_id = refuse_locked.app_id and held.kind = refuse_locked.kind;
+   where held.app_id = refuse_locked.app_id and held.kind = coalesce(refuse_locked.kind, held.kind);
   raise exception using
     errcode = 'SC423',
     message = format('an open transaction%s has locked %s; nothing was changed', ' (' || holders || ')', what),

@@ -93,7 +93,8 @@ create or replace view secateur.cancelling_runs as
 drop function if exists secateur.open_cancellations();
 
 -- What a sweeper of the queue has to do: active cancellations to sweep, retries (`retrying`), undone ones to restore (`restoring`),
--- oldest commit first. Uses indexes of only these records, so a long history costs nothing. A null queue is secateur's own.
+-- stopped and undone ones whose end is not final yet (`ending`), oldest commit first. Uses indexes of only these records, so a long
+-- history costs nothing. A null queue is secateur's own.
 create or replace function secateur.open_cancellations(installation text default null)
   returns table (app_id text, id uuid, state text)
   language sql
@@ -109,7 +110,10 @@ as $$
         from secateur.cancellations as rule where rule.state = 'retrying'
       union all
       select rule.app_id, rule.id, 'restoring', rule.serial
-        from secateur.cancellations as rule where rule.state = 'undone' and rule.restored_at is null
+        from secateur.cancellations as rule where rule.state = 'undone' and rule.restored_at is null and not rule.ending
+      union all
+      select rule.app_id, rule.id, 'ending', rule.serial
+        from secateur.cancellations as rule where rule.ending
     ) as open
    where (select home.installation from secateur.apps as home where home.app_id = open.app_id)
          is not distinct from open_cancellations.installation

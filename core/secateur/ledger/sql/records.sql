@@ -2,8 +2,8 @@
 --
 -- The ledger names no table of a queue. The queue decides which runs a record reaches, and how they are cancelled, queued again and
 -- put back (engines/native/sql, engines/foreign/sql). The ledger also works without secateur's own queue. It calls that queue's
--- functions only for its own apps: require_functions, exceeds, request_running, withdraw_requests, reset_floors, has_keyed and
--- awaits_runs.
+-- functions only for its own apps: require_functions, exceeds, request_running, withdraw_requests, has_requests, reset_floors,
+-- has_keyed and awaits_runs.
 --
 -- `run_id`, of the cancellation of a single run, is a uuid because the queue's ids are. As text, it would need a cast wherever it
 -- is compared with a run, and such a comparison could not use the primary key. Outside the database, ids are text for every engine.
@@ -56,6 +56,19 @@ begin
            || case when sum(delta.retried) <> 0 then jsonb_build_object('retried', sum(delta.retried)) else '{}' end
       from secateur.cancellation_deltas as delta
      where delta.app_id = tallied.app_id and delta.cancellation_id = tallied.cancellation_id);
+end
+$$;
+
+-- What a cancellation did until it was stopped or undone, for the audit, and whether that is not final yet.
+create or replace function secateur.ended_so_far(ended secateur.cancellations)
+  returns jsonb
+  language plpgsql
+  stable
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return secateur.tallied(ended.app_id, ended.id)
+         || case when ended.ending then jsonb_build_object('guarantee', 'pending') else '{}' end;
 end
 $$;
 

@@ -7,8 +7,8 @@ select slow.app_id, slow.cancellation_id, slow.attempts
   from secateur.slow_jobs as slow
  where slow.verdict is null;
 
--- Each record as one document: with its tallies, the progress of its sweep, and who now holds the lock that a pending one waits
--- for. A view, so that a role with SELECT alone can read the history.
+-- Each record as one document: with its tallies, the progress of its sweep, and who now holds the locks that a pending commit, stop or
+-- undo waits for. A view, so that a role with SELECT alone can read the history.
 create or replace view secateur.cancellation_documents as
 select rule.id, rule.serial,
        to_jsonb(rule) - 'job_id' || to_jsonb(tally) || jsonb_build_object(
@@ -17,7 +17,7 @@ select rule.id, rule.serial,
          'blocked_by_prepared', coalesce(holder.gids, '[]'),
          'swept', coalesce(place.clean, false),
          'stepped_at', place.stepped_at,
-         'unswept_for', case when rule.state in ('active', 'retrying') or rule.state = 'undone' and rule.restored_at is null
+         'unswept_for', case when rule.state in ('active', 'retrying') or rule.ending or rule.state = 'undone' and rule.restored_at is null
            then greatest(0, extract(epoch from now() - coalesce(place.stepped_at, rule.undone_at, rule.created_at))) end,
          'failures', coalesce(place.failures, 0),
          'failing_since', place.failing_since,
@@ -38,10 +38,11 @@ select rule.id, rule.serial,
   left join secateur.apps as home on home.app_id = rule.app_id
   left join secateur.sweeps as place on place.app_id = rule.app_id and place.cancellation_id = rule.id
   left join lateral (
-    select jsonb_agg(one.pid order by one.pid) filter (where one.pid is not null) as pids,
-           jsonb_agg(one.gid order by one.gid) filter (where one.gid is not null) as gids
+    select jsonb_agg(distinct one.pid) filter (where one.pid is not null) as pids,
+           jsonb_agg(distinct one.gid) filter (where one.gid is not null) as gids
       from secateur.lock_holders as one
-     where one.app_id = rule.app_id and one.kind = 'app' and rule.state = 'active' and rule.in_force_at is null
+     where one.app_id = rule.app_id and one.pid is distinct from pg_backend_pid()
+       and (one.kind = 'app' and rule.state = 'active' and rule.in_force_at is null or rule.ending)
   ) as holder on true
   left join lateral (
     select count(*) as undecided, count(*) filter (where pair.attempts > 1) as stuck

@@ -116,7 +116,10 @@ begin
     moment := clock_timestamp();
     update secateur.cancellations as swept
        set state = 'complete', completed_at = moment
-     where swept.app_id = rule.app_id and swept.id = rule.id;
+     where swept.app_id = rule.app_id and swept.id = rule.id
+       -- A stop may not have waited for the gate.
+       and swept.state = rule.state;
+    complete := found;
   end if;
   if place.horizon is null then
     place.next_at := least(

@@ -123,6 +123,8 @@ create table secateur.cancellations (
   job_id text check (length(job_id) between 1 and 500),
   -- False: nothing keeps its runs from being claimed, so that what the sweep has not reached may still start.
   gated boolean not null default true,
+  -- Stopped or undone, while a transaction that may not have seen that was open: it may still act for the cancellation.
+  ending boolean not null default false,
   primary key (app_id, id),
   unique (app_id, serial),
   unique (app_id, idempotency_key),
@@ -164,6 +166,7 @@ create index cancellations_by_serial on secateur.cancellations (serial);
 create index cancellations_by_id on secateur.cancellations (id);
 create index cancellations_of_run on secateur.cancellations (run_id, app_id) where run_id is not null;
 create index cancellations_retrying on secateur.cancellations (serial) where state = 'retrying';
+create index cancellations_ending on secateur.cancellations (serial) where ending;
 
 -- Tallies are sums of deltas, one row a batch, so that no row is hot.
 create table secateur.cancellation_deltas (

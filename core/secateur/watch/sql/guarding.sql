@@ -11,14 +11,15 @@ create or replace function secateur.guard_pause(
 as $$
 declare
   known secateur.alert_episodes;
+  held boolean;
 begin
   perform secateur.require_name('app_id', guard_pause.app_id);
   perform secateur.require_name('function_id', guard_pause.function_id);
   perform secateur.require_name('author', guard_pause.author);
   perform secateur.require_interval('lasts', guard_pause.lasts, '1 second', '7 days');
-  -- The lock first: whoever else asks for the same waits for it.
+  -- The lock before the episode, as end_guard_pauses takes them.
   perform secateur.require_read_committed();
-  perform secateur.lock_app(guard_pause.app_id);
+  held := secateur.try_lock_app(guard_pause.app_id, '4.5 seconds');
   select one.* into known from secateur.alert_episodes as one
    where one.app_id = guard_pause.app_id and one.function_id = guard_pause.function_id
      and one.queue = guard_pause.queue and one.rule = guard_pause.rule
@@ -28,7 +29,7 @@ begin
   elsif known.paused_until is not null then
     return known.paused_until;
   end if;
-  perform secateur.pause(guard_pause.app_id, guard_pause.function_id, guard_pause.author, 'watch');
+  perform secateur.write_pause(guard_pause.app_id, guard_pause.function_id, guard_pause.author, 'watch', held);
   if not exists (select from secateur.functions as paused
                   where paused.app_id = guard_pause.app_id and paused.function_id = guard_pause.function_id
                     and paused.paused_by = guard_pause.author) then
@@ -43,8 +44,7 @@ end
 $$;
 
 -- Ends the pauses of guards whose time is over, unless somebody has ended them, or paused the function himself since. Part of
--- the upkeep, so that a pause ends even if no watch is left; one that cannot get the app's lock now is ended the next time.
--- Returns how many functions it resumed. Locks: the app's, exclusive.
+-- the upkeep, so that a pause ends even if no watch is left. Returns how many functions it resumed. Locks: as resume.
 create or replace function secateur.end_guard_pauses(app_id text)
   returns integer
   language plpgsql
@@ -57,7 +57,7 @@ begin
   for one in select over.* from secateur.alert_episodes as over
               where over.app_id = end_guard_pauses.app_id and not over.pause_is_over and over.paused_until <= clock_timestamp()
               limit 20 loop
-    exit when not secateur.try_lock_app(one.app_id, '50 ms');
+    perform secateur.try_lock_app(one.app_id, '50 ms');
     if exists (select from secateur.functions as paused
                 where paused.app_id = one.app_id and paused.function_id = one.function_id and paused.paused_by = one.paused_by) then
       perform secateur.resume(one.app_id, one.function_id, one.paused_by, 'watch');

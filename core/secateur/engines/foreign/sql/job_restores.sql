@@ -24,11 +24,14 @@ begin
   busy := false;
   if undone.state <> 'undone' then
     return;
+  elsif undone.ending then
+    state := (secateur.ending_step(undone)).state;
+    return;
   end if;
   select rule.* into undone
     from secateur.cancellations as rule where rule.app_id = app and rule.id = begin_job_restore.id
      for no key update skip locked;
-  if not found then
+  if not found or undone.ending then
     state := 'restoring';
     busy := true;
     return;

@@ -171,6 +171,11 @@ begin
   walks := false;
   rule := secateur.job_cancellation(app, begin_job_batch.id);
   state := 'active';
+  if rule.ending then
+    state := (secateur.ending_step(rule)).state;
+    busy := false;
+    return;
+  end if;
   if rule.state = 'active' and rule.in_force_at is null and not secateur.confirm_cancellation(rule.app_id, rule.id) then
     return;
   end if;
@@ -290,6 +295,7 @@ begin
       join secateur.cancellations as rule on rule.app_id = home.app_id
      where home.installation = prune_jobs.installation
        and rule.state <> 'active'
+       and not rule.ending
        and rule.pruned_at is null
        and (rule.state <> 'undone' or rule.restored_at is not null)
        and greatest(rule.completed_at, rule.stopped_at, rule.restored_at) < ended_before

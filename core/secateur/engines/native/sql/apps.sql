@@ -82,41 +82,76 @@ begin
 end
 $$;
 
+-- Writes down a pause of the function or, with null, of the app, unless it is paused. The caller has tried to get the app's lock, and
+-- has it if the pause is `held`. Returns whether the pause is in force, and else who may still start what they have claimed. Raises
+-- SC404, and SC423 if somebody changes the function and does not commit.
+create or replace function secateur.write_pause(app_id text, function_id text, author text, source text, held boolean)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set lock_timeout = '500ms'
+as $$
+declare
+  moment constant timestamptz := clock_timestamp();
+  answer constant jsonb := jsonb_build_object(
+    'in_force', held, 'blocked_by', '[]'::jsonb, 'blocked_by_prepared', '[]'::jsonb);
+begin
+  perform secateur.require_known(write_pause.app_id, write_pause.function_id);
+  begin
+    if write_pause.function_id is null then
+      update secateur.apps
+         set paused_at = moment, paused_by = write_pause.author
+       where apps.app_id = write_pause.app_id and apps.paused_at is null;
+    else
+      update secateur.functions as known
+         set paused_at = moment, paused_by = write_pause.author
+       where known.app_id = write_pause.app_id and known.function_id = write_pause.function_id and known.paused_at is null;
+    end if;
+  exception when lock_not_available then
+    perform secateur.refuse_locked(write_pause.app_id, 'app', format('app %L', write_pause.app_id));
+  end;
+  if found then
+    perform secateur.record_audit('pause', write_pause.app_id, write_pause.function_id, null, write_pause.author, write_pause.source,
+                                  case when held then '{}' else '{"guarantee": "pending"}'::jsonb end);
+  end if;
+  if held then
+    return answer;
+  end if;
+  return answer || (
+    select jsonb_build_object('blocked_by', coalesce(jsonb_agg(distinct one.pid) filter (where one.pid is not null), '[]'),
+                              'blocked_by_prepared', coalesce(jsonb_agg(distinct one.gid) filter (where one.gid is not null), '[]'))
+      from secateur.lock_holders as one
+     where one.app_id = write_pause.app_id and one.kind = 'app' and one.pid is distinct from pg_backend_pid());
+end
+$$;
+
 -- Stops claims of the function's runs or, with null, of all runs of the app, which has a flag of its own. Running runs go on.
 -- Leases still end, and cancellations still cancel. Repeatable: the first pause is the one that is recorded and audited.
 -- Raises SC404, SC423. Locks: the app's, exclusive.
+--
+-- The answer is `{"in_force", "blocked_by", "blocked_by_prepared"}`. In force: no run is claimed any more. If an open transaction that
+-- claimed has held the lock for 4.5 s, the function is paused all the same, but not in force: each claim that begins from now on
+-- obeys the pause, and that transaction may still start what it has claimed. Ask again to learn whether it has ended.
 create or replace function secateur.pause(app_id text, function_id text, author text, source text)
-  returns void
+  returns jsonb
   language plpgsql
   security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  moment timestamptz;
+  held boolean;
 begin
   perform secateur.require_read_committed();
   perform secateur.require_author(pause.author, pause.source);
   perform secateur.require_known(pause.app_id, pause.function_id);
   -- point: before the lock
-  perform secateur.lock_app(pause.app_id);
+  held := secateur.try_lock_app(pause.app_id, '4.5 seconds');
   -- point: locked
-  moment := clock_timestamp();
-  if pause.function_id is null then
-    update secateur.apps
-       set paused_at = moment, paused_by = pause.author
-     where apps.app_id = pause.app_id and apps.paused_at is null;
-  else
-    update secateur.functions as known
-       set paused_at = moment, paused_by = pause.author
-     where known.app_id = pause.app_id and known.function_id = pause.function_id and known.paused_at is null;
-  end if;
-  if found then
-    perform secateur.record_audit('pause', pause.app_id, pause.function_id, null, pause.author, pause.source, '{}');
-  end if;
+  return secateur.write_pause(pause.app_id, pause.function_id, pause.author, pause.source, held);
 end
 $$;
 
 -- Ends one pause: the function's or, with null, the app's. A function whose app is paused too still waits. Repeatable.
--- Raises SC404, SC423. Locks: the app's, exclusive.
+-- Raises SC404. Locks: the app's, exclusive, so that no claim marks the app as idle that still saw the pause. But it goes on without the
+-- lock after 250 ms: such a claim costs a polling interval.
 create or replace function secateur.resume(app_id text, function_id text, author text, source text)
   returns void
   language plpgsql
@@ -127,7 +162,7 @@ begin
   perform secateur.require_author(resume.author, resume.source);
   perform secateur.require_known(resume.app_id, resume.function_id);
   -- point: before the lock
-  perform secateur.lock_app(resume.app_id);
+  perform secateur.try_lock_app(resume.app_id, '250 ms');
   -- point: locked
   if resume.function_id is null then
     update secateur.apps

@@ -163,24 +163,41 @@ begin
 end
 $$;
 
--- Withdraws the requests by which a cancellation that is no longer active asked running runs to stop. The tallies follow.
--- Locks the requests in the order of runs.
-create or replace function secateur.withdraw_requests(app_id text, cancellation_id uuid)
+-- Withdraws the requests by which a cancellation that is no longer active asked running runs to stop. The tallies follow. Those that
+-- others hold are left if they hold them for long, or at once unless it `waits`. Locks the requests in the order of runs.
+create or replace function secateur.withdraw_requests(app_id text, cancellation_id uuid, waits boolean)
   returns void
   language plpgsql
-  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set lock_timeout = '250ms'
   set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
-  open uuid[] := array(
-    select request.run_id
-      from secateur.cancel_requests as request
-     where request.app_id = withdraw_requests.app_id
-       and request.cancellation_id = withdraw_requests.cancellation_id
-       and request.outcome is null
-     order by request.run_id
-       for update);
+  open uuid[];
 begin
+  if waits then
+    begin
+      open := array(
+        select request.run_id
+          from secateur.cancel_requests as request
+         where request.app_id = withdraw_requests.app_id
+           and request.cancellation_id = withdraw_requests.cancellation_id
+           and request.outcome is null
+         order by request.run_id
+           for update);
+    exception when lock_not_available then
+      null;
+    end;
+  end if;
+  if open is null then
+    open := array(
+      select request.run_id
+        from secateur.cancel_requests as request
+       where request.app_id = withdraw_requests.app_id
+         and request.cancellation_id = withdraw_requests.cancellation_id
+         and request.outcome is null
+       order by request.run_id
+         for update skip locked);
+  end if;
   with withdrawn as (
     update secateur.cancel_requests as request
        set outcome = 'withdrawn'
@@ -193,6 +210,20 @@ begin
   insert into secateur.cancellation_deltas (app_id, cancellation_id, function_id, withdrawn)
   select withdraw_requests.app_id, withdraw_requests.cancellation_id, withdrawn.function_id, count(*)
     from withdrawn group by withdrawn.function_id;
+end
+$$;
+
+-- Whether running runs are still asked to stop by the cancellation.
+create or replace function secateur.has_requests(app_id text, cancellation_id uuid)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+begin
+  return exists (select from secateur.cancel_requests as open
+                  where open.app_id = has_requests.app_id and open.cancellation_id = has_requests.cancellation_id
+                    and open.outcome is null);
 end
 $$;
 

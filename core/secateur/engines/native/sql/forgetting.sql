@@ -51,6 +51,7 @@ begin
     (select string_agg(case rule.state
                          when 'active' then format('cancellation %s is active', rule.id)
                          when 'retrying' then format('retry %s is under way', rule.id)
+                         when 'stopped' then format('an open transaction may still act for the stopped cancellation %s', rule.id)
                          else format('the undo of %s still restores runs', rule.id) end, ', ' order by rule.serial)
        from secateur.open_cancellations() as open,
             lateral (select one.id, one.state, one.function_id, one.serial from secateur.cancellations as one

@@ -134,23 +134,31 @@ end
 $$;
 
 -- Lets claims look again at every queued run of the function, or of the app where `function_id` is null. For when a
--- cancellation no longer matches runs that claims have passed over. The caller holds the app's lock, exclusive, so no claim
--- holds a level.
+-- cancellation no longer matches runs that claims have passed over. Leaves out levels that are locked: of those, walk_below finds
+-- the runs.
 create or replace function secateur.reset_floors(app_id text, function_id text)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
+declare
+  free secateur.levels[];
+  level secateur.levels;
 begin
   if reset_floors.function_id is null then
-    update secateur.levels as level
-       set floor = '00000000-0000-0000-0000-000000000000'
-     where level.app_id = reset_floors.app_id;
+    free := array(select one from secateur.levels as one
+                   where one.app_id = reset_floors.app_id
+                     for update skip locked);
   else
-    update secateur.levels as level
-       set floor = '00000000-0000-0000-0000-000000000000'
-     where level.app_id = reset_floors.app_id and level.function_id = reset_floors.function_id;
+    free := array(select one from secateur.levels as one
+                   where one.app_id = reset_floors.app_id and one.function_id = reset_floors.function_id
+                     for update skip locked);
   end if;
+  foreach level in array free loop
+    update secateur.levels as one
+       set floor = '00000000-0000-0000-0000-000000000000'
+     where one.app_id = level.app_id and one.function_id = level.function_id and one.priority = level.priority;
+  end loop;
   perform secateur.wake(reset_floors.app_id);
 end
 $$;

@@ -102,6 +102,7 @@ begin
       from secateur.cancellations as rule
      where rule.app_id = prune_cancelled.app_id
        and rule.state <> 'active'
+       and not rule.ending
        and rule.pruned_at is null
        and (rule.state <> 'undone' or rule.restored_at is not null)
        and greatest(rule.completed_at, rule.stopped_at, rule.restored_at) < prune_cancelled.ended_before

@@ -212,7 +212,7 @@ begin
     update secateur.cancellations as swept
        set state = 'complete', completed_at = clock_timestamp()
      where swept.app_id = app and swept.id = rule.id and swept.state = 'retrying';
-    step.state := 'complete';
+    step.state := case when found then 'complete' else step.state end;
     step.idle := false;
   end if;
   return step;

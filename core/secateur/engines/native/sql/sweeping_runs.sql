@@ -47,6 +47,8 @@ begin
   end if;
   if rule.id is null then
     raise exception using errcode = 'SC404', message = format('there is no cancellation %s', sweep_batch.id);
+  elsif rule.ending then
+    return secateur.ending_step(rule);
   end if;
   -- point: in force
   if not secateur.enter_sweeps(app) then

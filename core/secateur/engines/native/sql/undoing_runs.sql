@@ -31,7 +31,6 @@ declare
   walk uuid[];
   ended boolean;
   done record;
-  moment timestamptz;
   step secateur.sweep_step;
 begin
   perform secateur.require_read_committed();
@@ -43,13 +42,15 @@ begin
   step := row(undone.state, 0, false, false, 0, null, 0);
   if undone.state <> 'undone' then
     return step;
+  elsif undone.ending then
+    return secateur.ending_step(undone);
   end if;
   -- point: undone
   select rule.* into undone
     from secateur.cancellations as rule
    where rule.app_id = app and rule.id = restore_cancellation.id
      for no key update skip locked;
-  if not found then
+  if not found or undone.ending then
     step.state := 'restoring';
     step.busy := true;
     return step;
@@ -97,8 +98,7 @@ begin
      set run_id = place.run_id, again_from = place.again_from, next_at = place.next_at
    where restores.app_id = app and restores.cancellation_id = undone.id;
   if ended then
-    moment := clock_timestamp();
-    update secateur.cancellations as rule set restored_at = moment where rule.app_id = app and rule.id = undone.id;
+    update secateur.cancellations as rule set restored_at = clock_timestamp() where rule.app_id = app and rule.id = undone.id;
     step.state := 'undone';
     perform secateur.record_audit('restore', app, undone.function_id, undone.id, undone.undone_by, null,
                                   secateur.tallied(app, undone.id));

@@ -14,8 +14,9 @@ from textual.widgets import Input
 from secateur_tui.filter.editor import ExpressionEditor
 from secateur_tui.filter.examples import Examples
 from secateur_tui.filter.histogram import HistogramChart
+from secateur_tui.filter.lower import LowerArea
 from secateur_tui.filter.screen import FilterScreen
-from secateur_tui.filter.tabs import Tab
+from secateur_tui.filter.tabs import EXAMPLES, Tab, TabStrip
 from secateur_tui.frame.payload_tree import PayloadTree
 
 
@@ -61,6 +62,22 @@ async def test_tabs_show_their_examples_and_counts(start: Start, incident_url: s
         assert expression(console) == f"{CULPRIT} && event.data.amount > 100 && has(event.data.amount)"
         await console.until(lambda: examples.chosen is None)
         await console.shows("! 0")
+
+
+async def test_a_click_chooses_the_tab_under_it(start: Start, incident_url: str, size: tuple[int, int]) -> None:
+    """Also the blanks beside its words, as far as the line between two tabs."""
+    async with start(incident_url, size=size) as console:
+        await console.filter_for("vendor-syncs", CULPRIT)
+        await console.counted()
+        strip = console.app.screen.query_one("#tabs", TabStrip)
+        lower = console.app.screen.query_one(LowerArea)
+        for tab in EXAMPLES:
+            for beside in (0, -1, 1):
+                lower.choose(Tab.NEAR if tab is Tab.MATCH else Tab.MATCH)
+                await console.painted()
+                line = console.text.splitlines()[strip.region.y][strip.region.x :]
+                await console.pilot.click(strip, offset=(line.index(tab.value) + beside, 0))
+                assert lower.tab is tab
 
 
 async def test_a_cell_of_an_example_is_added(start: Start, incident_url: str) -> None:

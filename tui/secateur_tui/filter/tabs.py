@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import Enum
 
 from textual import events
-from textual.app import RenderResult
 from textual.content import Content
 from textual.message import Message
 
@@ -35,8 +34,9 @@ _TONES = {Tab.MATCH: "good", Tab.ERROR: "warn"}
 _WORDS = {Tab.MATCH: " match", Tab.NEAR: " almost", Tab.ERROR: " in error", Tab.NO_MATCH: " no match"}
 """What the signs mean, where there is room to say it."""
 
-_AROUND = 3
-"""Cells of the rule beside its title."""
+_BETWEEN = " │ "
+_BEFORE, _AROUND = 1, 3
+"""Cells of the rule before its title, and beside it."""
 
 
 class TabStrip(Rule):
@@ -51,8 +51,6 @@ class TabStrip(Rule):
         self._tabs: tuple[Tab, ...] = EXAMPLES
         self._chosen = Tab.MATCH
         self._counts: Mapping[Tab, str] = {}
-        self._ends: list[tuple[int, Tab]] = []
-        """Where each tab ends, in cells."""
 
     def show_tabs(self, tabs: tuple[Tab, ...], chosen: Tab, counts: Mapping[Tab, str]) -> None:
         """A tab of examples without a count is still being looked for."""
@@ -60,19 +58,18 @@ class TabStrip(Rule):
             self._tabs, self._chosen, self._counts = tabs, chosen, counts
             self.refresh()
 
-    def render(self) -> RenderResult:
-        self._title = self._titled(_WORDS)
-        if self._title.cell_length > self.size.width - _AROUND or Tab.STANDS_OUT in self._tabs:
-            self._title = self._titled({})
-        return super().render()
+    @property
+    def heading(self) -> Content:
+        return Content(_BETWEEN).join(self._labels)
 
-    def _titled(self, words: Mapping[Tab, str]) -> Content:
-        self._ends = []
-        title = Content("")
-        for tab in self._tabs:
-            title += Content(" │ " if title else "") + self._label(tab, words.get(tab, ""))
-            self._ends.append((title.cell_length + 2, tab))
-        return title
+    @property
+    def _labels(self) -> list[Content]:
+        """The tabs, with words beside their signs where there is room for all of them."""
+        labels = [self._label(tab, _WORDS.get(tab, "")) for tab in self._tabs]
+        fits = Content(_BETWEEN).join(labels).cell_length <= self.size.width - _AROUND
+        if fits and Tab.STANDS_OUT not in self._tabs:
+            return labels
+        return [self._label(tab, "") for tab in self._tabs]
 
     def _label(self, tab: Tab, word: str) -> Content:
         text = f"{tab.value} {self._counts.get(tab, '…')}{word}" if tab in EXAMPLES else tab.value
@@ -81,10 +78,13 @@ class TabStrip(Rule):
         return toned((text, _TONES.get(tab, "plain")))
 
     def on_click(self, event: events.Click) -> None:
-        for end, tab in self._ends:
-            if event.x < end:
+        end = _BEFORE
+        for tab, label in zip(self._tabs, self._labels, strict=True):
+            end += label.cell_length
+            if event.x <= end:
                 self.post_message(self.Clicked(tab))
                 return
+            end += len(_BETWEEN)
 
 
 def counted(amount: int, *, exact: bool) -> str:

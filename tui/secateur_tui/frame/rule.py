@@ -47,9 +47,14 @@ class Rule(Widget):
         """Show other notes under the same title."""
         self.show(self._title, *notes)
 
+    @property
+    def heading(self) -> Content:
+        """The title as it fits into the line's width."""
+        return self._title
+
     def render(self) -> RenderResult:
-        width = self.size.width
-        left = toned((" ", "plain")) + self._title + toned((" " if self._title else "", "plain"))
+        width, title = self.size.width, self.heading
+        left = toned((" ", "plain")) + title + toned((" " if title else "", "plain"))
         room = width - left.cell_length - _LEAST - 2
         note = next((each for each in self._notes if each and each.cell_length <= room), None)
         if note is None and self._keeps_note and self._notes and self._notes[-1]:

@@ -23,6 +23,7 @@ SETTLE_SECONDS = 0.25
 """A press within this time after the commit button got the focus belongs to the key before, and is no decision."""
 
 
+_NO_NEED = "no need to type"
 TOO_SOON = "that enter came too soon after the last one: press it once more"
 
 
@@ -139,15 +140,18 @@ class Consent(Vertical):
         return self._needed is None or self._needed.accepts(self._confirm.value)
 
     def ask_for(self, needed: Confirmation | None) -> None:
-        """Ask the user to type this, or nothing. A field that somebody has begun to fill in stays."""
-        if needed is None and (self._confirm.value or self._confirm.has_focus):
+        """Ask the user to type this, or nothing. A field that somebody has begun to fill in stays, as does one that has
+        the focus: what is typed for it must go nowhere else."""
+        if needed is None and self._confirm.value:
             return
         self._needed = needed
-        self._confirmation.display = needed is not None
+        self._confirmation.display = needed is not None or self._confirm.has_focus
         if self._told_to_confirm not in (None, needed):
             self._tell_to_confirm()
         if needed is not None:
             self._ask.update(toned(("type ", "quiet"), (str(needed), "strong")))
+        elif self._confirmation.display:
+            self._ask.update(toned((_NO_NEED, "quiet")))
 
     def offer(self, label: str, why_not: str | None) -> None:
         """Show what the commit button does, and why it cannot be pressed; None if it can."""

@@ -18,7 +18,7 @@ from textual.widgets import Input
 
 from screenshots import others
 from screenshots.camera import Camera, console
-from screenshots.incident import seed
+from screenshots.incident import going_on, seed
 from secateur.engines.native.engine import NativeEngine
 from secateur.ledger.proposals import Proposals
 from secateur.open_queue import OpenQueue
@@ -184,7 +184,8 @@ async def photograph(size: tuple[int, int], directory: Path, what: Callable[[Cam
             await install(database)
             await seed(database)
             database.description = "pg-3/queue"
-            await console(database, OpenQueue.over(NativeEngine(database), batch=2_000), size, directory, what)
+            async with going_on(database):
+                await console(database, OpenQueue.over(NativeEngine(database), batch=2_000), size, directory, what)
 
 
 def main() -> None:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
 from secateur.postgres.database import Database
 
 _ENQUEUE = """
@@ -9,10 +16,11 @@ select count(*)
   from (
     select secateur.enqueue_many(
              $1, $2, array_agg({event} order by nth),
-             started_at => array_agg(now() - $3::text::interval + nth * $4::text::interval order by nth))
-      from generate_series(1, $5::int) as nth
+             started_at => array_agg(now() + ((nth - $5) * $4::float8 - $3::float8) * interval '1 second' order by nth))
+      from generate_series($5::int, $6::int) as nth
   ) as entered
 """
+"""The `$5`th to the `$6`th run of a function: the first began `$3` seconds ago, and each `$4` seconds after the one before."""
 
 _SYNC = """
 jsonb_build_object('name', 'vendor/sync', 'data', jsonb_strip_nulls(jsonb_build_object(
@@ -26,134 +34,184 @@ _FLOOD, _USUAL = _SYNC.format(acme=24), _SYNC.format(acme=1)
 _OTHER = "jsonb_build_object('name', 'other', 'data', jsonb_build_object('number', nth, 'region', 'eu-west'))"
 
 
+AHEAD_SECONDS = 12.0
+"""Rates are averages of ten seconds."""
+_STEP_SECONDS = 0.5
+_BURST = 0.0001
+"""Seconds between runs that come all at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One function's runs: how many wait and run now, and how many come and go each second.
+
+    Where more come than go, it has been so since the incident began. Where more go than come, many came at once, `ago`
+    seconds before now.
+    """
+
+    app_id: str
+    function_id: str
+    waiting: int = 0
+    running: int = 0
+    entering: float = 0.0
+    leaving: float = 0.0
+    ago: float = 0.0
+    scheduled: int = 0
+    event: str = _OTHER
+
+    @property
+    def first(self) -> tuple[float, float]:
+        """How many seconds ago the first of those that wait or run began, and how long after it the next one did."""
+        if self.ago or not self.entering:
+            return self.ago, _BURST
+        return (self.waiting + self.running) / self.entering, 1 / self.entering
+
+
+FLOWS = (
+    Flow("billing", "vendor-syncs", 315_900, 32, 41.0, 1.6, event=_FLOOD),
+    Flow("billing", "invoices", 1_480, 8, 2.1, 7.4, ago=100),
+    Flow("crm", "contact-import", 3_400, 8, 0.0, 12.0, ago=200),
+    Flow("crm", "welcome-mail", 22, 2, 1.2, 1.2),
+    Flow("growth", "score-leads", 1, 3, 0.1, 0.1),
+    Flow("growth", "weekly-digest", scheduled=12),
+)
+
+
 async def seed(database: Database) -> None:
-    """Rates are averages of ten seconds; runs dated ahead of the clock keep them up while pictures are taken."""
-    sync, other = _ENQUEUE.format(event=_FLOOD), _ENQUEUE.format(event=_OTHER)
-    waiting = [
-        (sync, "billing", "vendor-syncs", "2 hours 14 minutes", "25 milliseconds", 315_900),
-        (sync, "billing", "vendor-syncs", "-1 hour", "1 microsecond", 2_080),
-        (other, "billing", "invoices", "22 seconds", "30 milliseconds", 254),
-        (other, "billing", "invoices", "-1 hour", "1 microsecond", 21),
-        (other, "crm", "contact-import", "40 seconds", "30 milliseconds", 890),
-        (other, "crm", "welcome-mail", "15 seconds", "30 milliseconds", 22),
-        (other, "crm", "welcome-mail", "-1 hour", "1 microsecond", 8),
-        (other, "growth", "score-leads", "3 seconds", "30 milliseconds", 4),
-    ]
-    for sql, *arguments in waiting:
-        await database.execute(sql, *arguments)
-    for app_id, function_id, running in (
-        ("billing", "vendor-syncs", 32),
-        ("billing", "invoices", 8),
-        ("crm", "contact-import", 6),
-        ("growth", "score-leads", 3),
-    ):
-        claim = "select count(*) from secateur.claim($1, array[$2], $3, 'worker-1', '1 hour')"
-        await database.execute(claim, app_id, function_id, running)
-    for app_id, function_id, ended in (
-        ("billing", "vendor-syncs", 307),
-        ("billing", "invoices", 74),
-        ("crm", "contact-import", 196),
-        ("crm", "welcome-mail", 24),
-    ):
-        await _end(database, other, app_id, function_id, ended)
-    await _end_before(database, 4_000)
-    await database.execute(
+    """The backlog and its history, as if all of it had been done by workers, and at its time."""
+    for flow in FLOWS:
+        if there := flow.waiting + flow.running:
+            await _enqueue(database, flow, flow.event, *flow.first, 1, there)
+        scheduled = """
+            select count(*)
+              from (select secateur.enqueue($1, $2, '{}', scheduled_for => now() + interval '1 day',
+                                            started_at => now() - interval '1 hour')
+                      from generate_series(1, $3)) as entered
         """
-        select secateur.enqueue('growth', 'weekly-digest', '{}', scheduled_for => now() + interval '1 day',
-                                started_at => now() - interval '1 hour')
-          from generate_series(1, 12)
-        """
-    )
-    await _sum_up(database)
-    await _remember(database)
-    await database.execute("vacuum analyze secateur.runs")
-
-
-async def _sum_up(database: Database) -> None:
-    """Depth and rates as they would be, had all of this been done by workers, and at its time."""
+        await database.execute(scheduled, flow.app_id, flow.function_id, flow.scheduled)
+    await _end_before(database, FLOWS[0], 4_000)
     await database.execute("select secateur.check_depth()")
     await database.execute("delete from secateur.depth_checks")
     await database.execute("update secateur.depth_deltas set entered = 0, drained = 0, at = at - interval '1 hour'")
     await database.execute("delete from secateur.depth_seconds")
-    await database.execute(
-        """
-        insert into secateur.depth_seconds (app_id, function_id, second, entered, drained, grown)
-        select app_id, function_id, clock_timestamp() + interval '1 hour', entered, drained, entered - drained
-          from (select app_id, function_id,
-                       count(*) filter (where started_at > now()) as entered,
-                       count(*) filter (where finished_at > now()) as drained
-                  from secateur.runs
-                 group by app_id, function_id) as counted
-        """
+    for coarse, reach, step in ((True, "6 hours", "10 seconds"), (False, "15 minutes", "1 second")):
+        await database.execute(_REMEMBER, coarse, reach, step, *_columns())
+    await database.execute("vacuum analyze secateur.runs")
+
+
+def _columns() -> list[list[object]]:
+    names = ("app_id", "function_id", "scheduled", "running", "waiting", "entering", "leaving", "ago")
+    return [[getattr(flow, name) for flow in FLOWS] for name in names]
+
+
+@asynccontextmanager
+async def going_on(database: Database) -> AsyncIterator[None]:
+    """Runs come, start and end meanwhile, so that all figures and plots agree with each other."""
+    tasks = [asyncio.create_task(_go_on(database, flow)) for flow in FLOWS if flow.running]
+    try:
+        await asyncio.sleep(AHEAD_SECONDS)
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _go_on(database: Database, flow: Flow) -> None:
+    held = await _claim(database, flow, flow.running)
+    there = flow.waiting + flow.running
+    came = went = 0
+    began = time.monotonic()
+    while True:
+        await asyncio.sleep(_STEP_SECONDS)
+        seconds = time.monotonic() - began
+        if coming := int(seconds * flow.entering) - came:
+            apart = _STEP_SECONDS / coming
+            await _enqueue(
+                database, flow, flow.event, _STEP_SECONDS, apart, there + came + 1, there + came + coming
+            )
+            came += coming
+        if going := min(len(held), int(seconds * flow.leaving) - went):
+            ended, held = held[:going], held[going:]
+            await database.execute(
+                "select count(*) from secateur.complete_runs($1, $2, $3)",
+                flow.app_id,
+                [run_id for run_id, _ in ended],
+                [token for _, token in ended],
+            )
+            held += await _claim(database, flow, going)
+            went += going
+
+
+async def _enqueue(
+    database: Database, flow: Flow, event: str, ago: float, apart: float, first: int, last: int
+) -> None:
+    await database.execute(_ENQUEUE.format(event=event), flow.app_id, flow.function_id, ago, apart, first, last)
+
+
+async def _claim(database: Database, flow: Flow, runs: int) -> list[tuple[UUID, UUID]]:
+    rows = await database.fetch(
+        "select id, claim_token from secateur.claim($1, array[$2], $3, 'worker-1', '1 hour')",
+        flow.app_id,
+        flow.function_id,
+        runs,
     )
+    return [(row["id"], row["claim_token"]) for row in rows]
 
 
-async def _end(database: Database, sql: str, app_id: str, function_id: str, runs: int) -> None:
-    """Runs that have just come to their end."""
-    await database.execute(sql, app_id, function_id, "1 day", "1 second", runs)
-    await database.execute(
-        """
-        update secateur.runs
-           set status = 'completed', finished_at = now() + interval '1 hour'
-         where app_id = $1 and function_id = $2 and started_at < now() - interval '20 hours'
-        """,
-        app_id,
-        function_id,
-    )
-
-
-async def _end_before(database: Database, runs: int) -> None:
-    """What vendor-syncs did on the day before: the usual mixture, all of it done."""
-    usual = _ENQUEUE.format(event=_USUAL)
-    await database.execute(usual, "billing", "vendor-syncs", "20 hours", "15 seconds", runs)
+async def _end_before(database: Database, flow: Flow, runs: int) -> None:
+    """What the flood's function did on the day before: the usual mixture, all of it done."""
+    await _enqueue(database, flow, _USUAL, 20 * 3600.0, 15.0, 1, runs)
     await database.execute(
         """
         update secateur.runs
            set status = 'completed', finished_at = started_at + interval '2 seconds'
-         where function_id = 'vendor-syncs' and status = 'queued' and started_at < now() - interval '2 hours 20 minutes'
-        """
+         where function_id = $1 and status = 'queued' and started_at < now() - interval '2 hours 20 minutes'
+        """,
+        flow.function_id,
     )
 
 
 _REMEMBER = """
+with sampled as (
+  select flow.app_id, flow.function_id, moment.at, flow.scheduled, flow.running, depth.queued, depth.entered,
+         coalesce(total.drained, 0) + depth.entered - coalesce(total.entered, 0) - depth.queued + flow.waiting as drained
+    from generate_series(date_bin('10 s', now(), '2000-01-01') - $2::text::interval, now() - interval '2 seconds',
+                         $3::text::interval) as moment (at)
+   cross join lateral (select extract(epoch from now() - moment.at)::float8 as seconds) as before
+   cross join unnest($4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::float8[], $10::float8[],
+                     $11::float8[])
+           as flow (app_id, function_id, scheduled, running, waiting, entering, leaving, ago)
+    left join secateur.depth_totals as total using (app_id, function_id)
+   cross join lateral (
+     select case when flow.ago > 0 and before.seconds >= flow.ago then 0
+                 else greatest(least(40, flow.waiting),
+                               flow.waiting - (flow.entering - flow.leaving) * before.seconds)
+            end::bigint as queued,
+            (coalesce(total.entered, 0) - flow.entering * before.seconds
+               - case when flow.ago > 0 and before.seconds >= flow.ago
+                      then flow.waiting + (flow.leaving - flow.entering) * flow.ago else 0 end)::bigint as entered
+   ) as depth
+), summed as (
+  select app_id, coalesce(function_id, '') as function_id, at, sum(queued)::bigint as queued,
+         sum(scheduled)::bigint as scheduled, sum(running)::bigint as running, sum(entered)::bigint as entered,
+         sum(drained)::bigint as drained
+    from sampled
+   group by grouping sets ((app_id, at, function_id), (app_id, at))
+)
 insert into secateur.depth_samples
        (app_id, coarse, at, function_ids, queued, scheduled, running, failed, entered, drained, cancelling)
-select each.app_id, $1, moment.at,
-       array_agg(each.function_id order by each.function_id),
-       array_agg(depth.queued order by each.function_id),
-       array_agg(each.scheduled order by each.function_id),
-       array_agg(each.running order by each.function_id),
-       array_agg(0::bigint order by each.function_id),
-       array_agg(depth.entered order by each.function_id),
-       array_agg(depth.entered - depth.queued order by each.function_id),
-       case when $1 then array_agg(0::bigint order by each.function_id) end
-  from generate_series(date_bin('10 s', now(), '2000-01-01') - $2::text::interval, now() - interval '2 seconds',
-                       $3::text::interval) as moment (at)
- cross join (values ('billing', '', 0, 40), ('billing', 'invoices', 0, 8), ('billing', 'vendor-syncs', 0, 32),
-                    ('crm', '', 0, 6), ('crm', 'contact-import', 0, 6), ('growth', '', 12, 3),
-                    ('growth', 'score-leads', 0, 3), ('growth', 'weekly-digest', 12, 0))
-         as each (app_id, function_id, scheduled, running)
- cross join lateral (
-   select extract(epoch from moment.at - (now() - interval '2 hours 14 minutes'))::float8 as since,
-          extract(epoch from moment.at)::bigint as second
- ) as clock
- cross join lateral (
-   select case
-            when each.function_id = 'vendor-syncs' or (each.app_id, each.function_id) = ('billing', '')
-            then 40 + clock.second % 37 + greatest(0, clock.since * 39.4)
-            when each.function_id = 'contact-import' or (each.app_id, each.function_id) = ('crm', '')
-            then 900 - 20 * (clock.second / 10 % 3)
-            when each.function_id = 'invoices' then 250 + clock.second % 41
-            when each.function_id = 'weekly-digest' then 0
-            else clock.second % 4
-          end::bigint as queued,
-          (1000000 + greatest(0, clock.since * 77) + clock.second % 40)::bigint as entered
- ) as depth
- group by each.app_id, moment.at
+select app_id, $1, at,
+       array_agg(function_id order by function_id),
+       array_agg(queued order by function_id),
+       array_agg(scheduled order by function_id),
+       array_agg(running order by function_id),
+       array_agg(0::bigint order by function_id),
+       array_agg(entered order by function_id),
+       array_agg(drained order by function_id),
+       case when $1 then array_agg(0::bigint order by function_id) end
+  from summed
+ group by app_id, at
 """
-"""The depth as samples would have it: `$1` whether they are coarse, for `$2` until now, one each `$3`."""
-
-
-async def _remember(database: Database) -> None:
-    for coarse, reach, step in ((True, "6 hours", "10 seconds"), (False, "15 minutes", "1 second")):
-        await database.execute(_REMEMBER, coarse, reach, step)
+"""The depth as samples would have it: `$1` whether they are coarse, for `$2` until now, one each `$3`, of the flows whose
+columns the other arrays are."""

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from screenshots.camera import Camera, console
-from screenshots.incident import seed
+from screenshots.incident import going_on, seed
 from secateur.engines.loading import open_engine
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
@@ -74,8 +74,8 @@ async def together(size: tuple[int, int], directory: Path) -> None:
         async with Database.connect(postgres.url) as database:
             await install(database)
             await seed(database)
-        async with at_work(postgres.url, TOGETHER):
-            await _photograph(postgres.url, None, size, directory, take)
+            async with going_on(database), at_work(postgres.url, TOGETHER):
+                await _photograph(postgres.url, None, size, directory, take)
 
 
 SETTLED = re.compile(r"sync .* [1-9]\d?(\.\d)? +[1-9]\S* +growing")

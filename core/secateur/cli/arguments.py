@@ -42,7 +42,11 @@ flag, a dash and a digit begin a value: no flag is named like that."""
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The parsed flags; `command` is the path of the command's function. Raises `UsageError`."""
-    parsed = _parser().parse_args(_joined(arguments))
+    joined = _joined(arguments)
+    try:
+        parsed = _console().parse_args(joined)
+    except UsageError:
+        parsed = _parser().parse_args(joined)
     for flag in ("database", "context", "config", "engine"):
         if not hasattr(parsed, flag):
             setattr(parsed, flag, None)
@@ -86,8 +90,8 @@ class _Spec(argparse.Action):
         parser.exit()
 
 
-@cache
-def _parser() -> Parser:
+def _everywhere() -> Parser:
+    """The flags of every command."""
     # SUPPRESS: the default of a flag after the command must not overwrite a value given before the command.
     everywhere = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     where = everywhere.add_argument_group("database")
@@ -96,17 +100,34 @@ def _parser() -> Parser:
     where.add_argument("--engine", metavar="NAME", help="the queue to work with, where the database has several")
     where.add_argument("--config", metavar="FILE", help="the configuration file to read")
     where.add_argument("--read-only", action="store_true", help="refuse every write, here and in the database")
+    return everywhere
+
+
+def _program(everywhere: Parser, *, add_help: bool) -> Parser:
     parser = Parser(
         prog="secateur",
         description="Prune the backlog of job queues kept in Postgres. Without a command, open the console.",
         epilog="exit codes: 0 done; 1 failed; 2 wrong request or usage, or a read-only session; 74 done, but\n"
         "the answer could not be written to standard output",
         parents=[everywhere],
+        add_help=add_help,
     )
     parser.add_argument("--version", action="version", version=f"secateur {__version__}")
     parser.add_argument("--spec", action=_Spec, nargs=0, help="describe every command and flag as JSON, and leave")
     parser.add_argument("--once", action="store_true", help="print the first screen as plain text, and leave")
     parser.set_defaults(command="start:console")
+    return parser
+
+
+def _console() -> Parser:
+    """The flags without any command, which open the console: it waits for the parsers of no other."""
+    return _program(_everywhere(), add_help=False)
+
+
+@cache
+def _parser() -> Parser:
+    everywhere = _everywhere()
+    parser = _program(everywhere, add_help=True)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands", parser_class=Parser)
 
     def command(name: str, function: str, help: str, description: str = "") -> Parser:

@@ -30,26 +30,27 @@ FORMS = "14:00, 3am, 2h ago, 30m, +2h, now, today, yesterday 14:00, 27 Nov 14:00
 _SHORT_FORMS = "14:00, 2h ago, 27 Nov 9am"
 _TOO_FINE = "a fraction of a second must have at most six digits"
 
+# Texts: `re` compiles each when it is first used, and keeps it. Most programs read no time.
 _UNIT = r"(?:s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)"
 _LENGTH = rf"(?P<parts>\d+(?:\.\d+)?\s*{_UNIT}(?:\s*\d+(?:\.\d+)?\s*{_UNIT})*)"
-_RELATIVE = re.compile(rf"(?a)(?:(?P<sign>[-+−])\s*|(?P<ahead>in\s+))?{_LENGTH}(?P<ago>\s+ago)?")
-_PART = re.compile(r"(?a)(\d+(?:\.\d+)?)\s*([smhdw])")
+_RELATIVE = rf"(?a)(?:(?P<sign>[-+−])\s*|(?P<ahead>in\s+))?{_LENGTH}(?P<ago>\s+ago)?"
+_PART = r"(?a)(\d+(?:\.\d+)?)\s*([smhdw])"
 _CLOCK = (
     r"(?:(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.(?P<fraction>\d+))?)?(?:\s*(?P<half>[ap])\.?m\.?)?"
     r"|(?P<full>\d{1,2})\s*(?P<full_half>[ap])\.?m\.?|(?P<noon>noon))"
 )
 _OFFSET_FROM_UTC = r"(?:\s*(?P<offset>z|utc|[-+−]\d{2}(?::?\d{2})?))?"
-_BARE_CLOCK = re.compile(rf"(?a)(?:at\s+)?{_CLOCK}{_OFFSET_FROM_UTC}")
-_NAMED_DAY = re.compile(rf"(?a)(?P<day>today|yesterday|tomorrow)(?:\s+(?:at\s+)?{_CLOCK}{_OFFSET_FROM_UTC})?")
-_DATE = re.compile(
+_BARE_CLOCK = rf"(?a)(?:at\s+)?{_CLOCK}{_OFFSET_FROM_UTC}"
+_NAMED_DAY = rf"(?a)(?P<day>today|yesterday|tomorrow)(?:\s+(?:at\s+)?{_CLOCK}{_OFFSET_FROM_UTC})?"
+_DATE = (
     rf"(?a)(?P<year>\d{{4}})-(?P<month>\d{{2}})-(?P<date>\d{{2}})(?:(?:t|\s+){_CLOCK}{_OFFSET_FROM_UTC})?"
 )
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_SPOKEN_DATE = re.compile(
+_SPOKEN_DATE = (
     rf"(?a)(?P<date>\d{{1,2}})\s+(?P<month>{'|'.join(_MONTHS)})[a-z]*(?:\s+(?P<year>\d{{4}}))?"
     rf"(?:,?\s+(?:at\s+)?{_CLOCK}{_OFFSET_FROM_UTC})?"
 )
-_EPOCH = re.compile(r"(?a)(?P<seconds>\d{10})(?:\.(?P<fraction>\d+))?|(?P<milliseconds>\d{13})")
+_EPOCH = r"(?a)(?P<seconds>\d{10})(?:\.(?P<fraction>\d+))?|(?P<milliseconds>\d{13})"
 
 
 class TimeError(UsageError):
@@ -113,7 +114,7 @@ def time_in_words(moment: datetime, now: datetime) -> str:
 
 
 def _relative(words: str, now: datetime) -> datetime | None:
-    match = _RELATIVE.fullmatch(words)
+    match = re.fullmatch(_RELATIVE, words)
     if match is None or (match["ago"] and (match["sign"] or match["ahead"])):
         return None
     length = _length(match["parts"])
@@ -122,7 +123,7 @@ def _relative(words: str, now: datetime) -> datetime | None:
 
 
 def _by_epoch(words: str) -> datetime | None:
-    match = _EPOCH.fullmatch(words)
+    match = re.fullmatch(_EPOCH, words)
     if match is None:
         return None
     start = datetime(1970, 1, 1, tzinfo=UTC)
@@ -134,15 +135,15 @@ def _by_epoch(words: str) -> datetime | None:
 def _by_calendar(words: str, text: str, now: datetime, zone: tzinfo) -> datetime | None:
     """A day, a clock, or both."""
     today = now.astimezone(zone).date()
-    if match := _BARE_CLOCK.fullmatch(words):
+    if match := re.fullmatch(_BARE_CLOCK, words):
         at = _instant(today, match, text, zone)
         return at if at <= now else _instant(today - timedelta(days=1), match, text, zone)
-    if match := _NAMED_DAY.fullmatch(words):
+    if match := re.fullmatch(_NAMED_DAY, words):
         by = {"yesterday": -1, "today": 0, "tomorrow": 1}[match["day"]]
         return _instant(today + timedelta(days=by), match, text, zone)
-    if match := _DATE.fullmatch(words):
+    if match := re.fullmatch(_DATE, words):
         return _instant(date(int(match["year"]), int(match["month"]), int(match["date"])), match, text, zone)
-    if match := _SPOKEN_DATE.fullmatch(words):
+    if match := re.fullmatch(_SPOKEN_DATE, words):
         month, day = _MONTHS.index(match["month"]) + 1, int(match["date"])
         if match["year"]:
             return _instant(date(int(match["year"]), month, day), match, text, zone)
@@ -202,7 +203,7 @@ def _local_zone() -> tzinfo:
 
 _OFFSET = r"[-+]?\d{1,3}(?::\d{2}){0,2}"
 _NAME = r"(?:[A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)"
-_POSIX = re.compile(rf"(?a){_NAME}{_OFFSET}(?P<summer>{_NAME}(?:{_OFFSET})?(?P<rule>,.+)?)?")
+_POSIX = rf"(?a){_NAME}{_OFFSET}(?P<summer>{_NAME}(?:{_OFFSET})?(?P<rule>,.+)?)?"
 
 
 def _posix_zone(rule: str) -> tzinfo:
@@ -210,7 +211,7 @@ def _posix_zone(rule: str) -> tzinfo:
 
     Built from a zone file that contains only the rule, which is the last line of every such file.
     """
-    match = _POSIX.fullmatch(rule)
+    match = re.fullmatch(_POSIX, rule)
     if match is None:
         raise ValueError(rule)
     if match["summer"] and not match["rule"]:
@@ -221,7 +222,7 @@ def _posix_zone(rule: str) -> tzinfo:
 
 def _length(parts: str) -> timedelta:
     microseconds = sum(
-        Fraction(amount) * (UNITS[unit] // timedelta(microseconds=1)) for amount, unit in _PART.findall(parts)
+        Fraction(amount) * (UNITS[unit] // timedelta(microseconds=1)) for amount, unit in re.findall(_PART, parts)
     )
     if microseconds.denominator != 1:
         raise ValueError(_TOO_FINE)

@@ -7,16 +7,19 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from secateur.cli.output import notice
 from secateur.engines.loading import open_engine
 from secateur.errors import ReadOnly
-from secateur.ledger.proposals import Proposals
 from secateur.open_queue import OpenQueue
 from secateur.places import default_path
 from secateur.postgres.database import Database
 from secateur.postgres.reachable import until_reachable
 from secateur.settings import Settings, Target, load_settings
+
+if TYPE_CHECKING:
+    from secateur.ledger.proposals import Proposals
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class CommandSession:
 
     @property
     def proposals(self) -> Proposals:
+        from secateur.ledger.proposals import Proposals
+
         return Proposals(self.database, self.queue.cancellations, self.place.target.budget)
 
 

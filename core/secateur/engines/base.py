@@ -19,11 +19,11 @@ from secateur.engines.searching import RunPage, RunSearch
 from secateur.errors import Unsupported
 from secateur.runs import UNFINISHED, Count, FunctionDepth, Histogram, Paused, Run, RunStatus, Scope, Window
 from secateur.samples import Backlogs, Mark, Sample, SampleGap, SampleSteps
-from secateur.traces import RunTrace
 
 if TYPE_CHECKING:
     from secateur.cel import Filter
     from secateur.cel.words import QueueWords
+    from secateur.traces import RunTrace
 
 RATE_SECONDS = 10.0
 """The span that rates are averaged over."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from secateur.bounds import require_id
 from secateur.cel.values import decode_shown
 from secateur.engines.base import Tracing
@@ -9,7 +11,9 @@ from secateur.errors import NotFound
 from secateur.postgres.database import Database
 from secateur.postgres.statements import Statements
 from secateur.runs import Run, RunStatus
-from secateur.traces import MOST_AHEAD, FinishedStep, Pause, RunTrace, StopRequest, Undecided
+
+if TYPE_CHECKING:
+    from secateur.traces import RunTrace
 
 _SQL = Statements.load("secateur.engines.native", "tracing.sql")
 
@@ -20,6 +24,8 @@ class NativeTracing(Tracing):
     _database: Database
 
     async def trace(self, run: Run) -> RunTrace:
+        from secateur.traces import MOST_AHEAD, FinishedStep, Pause, RunTrace, StopRequest, Undecided
+
         run_id = require_id("run_id", run.id)
         database = self._database
         row = await database.fetchrow(_SQL["trace"], run_id)

@@ -7,11 +7,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from uuid import UUID
 
 from secateur.errors import SecateurError, UsageError
-from secateur.ledger.proposals import Proposals
 from secateur.ledger.steps import Activity
 from secateur.looking.aftermath import Aftermath
 from secateur.looking.timed_counting import within
@@ -21,6 +20,9 @@ from secateur.runs import FunctionDepth
 from secateur.words.lines import one_line
 from secateur_tui.drafts import Drafts
 from secateur_tui.expressions import Expressions
+
+if TYPE_CHECKING:
+    from secateur.ledger.proposals import Proposals
 
 Result = TypeVar("Result")
 
@@ -172,6 +174,8 @@ class Session:
 
     @property
     def proposals(self) -> Proposals:
+        from secateur.ledger.proposals import Proposals  # none of the first screen's
+
         return Proposals(self.database, self.queue.cancellations, self.budget)
 
     async def ask(self, question: Awaitable[Result], *, seconds: float | None = None) -> Result:

@@ -72,8 +72,10 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
         contexts: Contexts | None = None,
         theme: str | None = None,
         themes: Sequence[Theme] = THEMES,
+        looks: int = 2,
         **options: Any,
     ) -> AsyncIterator[Console]:
+        """`looks` is how often it has looked at the depth before the test begins."""
         settings: dict[str, Any] = {
             "author": "nadia",
             "context": "prod",
@@ -99,7 +101,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
             app = ConsoleApp(session, theme=theme, themes=themes, contexts=contexts)
             async with app.run_test(size=size, notifications=True) as pilot:
                 console = Console(app, pilot, database)
-                await console.until(lambda: app.looks >= 2 or app.feed.problem is not None)
+                await console.until(lambda: app.looks >= looks or app.feed.problem is not None)
                 yield console
 
     return console

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 from console_driver import NARROW, SIZES, WIDE, Start
@@ -10,6 +11,7 @@ from textual.content import Content
 from textual.geometry import Region
 from textual.widgets._toast import Toast
 
+from secateur.postgres.database import Database
 from secateur.postgres.embedded import EmbeddedPostgres
 from secateur.runs import Scope
 from secateur.schema import install
@@ -68,6 +70,23 @@ async def test_nothing_is_painted_where_nothing_changed(start: Start, incident_u
         rows = {region.y for region in painted}
         # crm, welcome-mail and the totals at the bottom.
         assert len(rows) == 3
+
+
+async def test_a_name_that_is_typed_before_the_first_figures_is_found(start: Start, incident_url: str) -> None:
+    """Its letters would be commands: `i` and `o` do nothing, but there are a `p` and an `x` in others."""
+    async with Database.connect(incident_url) as other, AsyncExitStack() as locks:
+        lock = await locks.enter_async_context(other.transaction())
+        await lock.execute("lock table secateur.depth_totals in access exclusive mode")
+        async with start(incident_url, looks=0) as console:
+            await console.until(lambda: isinstance(console.app.screen, QueuesScreen))
+            await console.press("slash")
+            await console.type("invoices")
+            assert console.app.feed.as_of is None
+            await locks.aclose()
+            await console.shows("only “invoices”", "1 function")
+            await console.press("enter")
+            assert console.app.screen.query_one(DepthTable).has_focus
+            assert "vendor-syncs" not in console.text
 
 
 async def test_sorting_keeps_the_cursor_on_its_row(start: Start, incident_url: str) -> None:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from secateur_tui.runs.listing import RunsScreen
     from secateur_tui.runs.single import RunScreen
 
+_FIRST_SECONDS = 0.15
+"""How long the first screen waits for its figures."""
 _OF_ONE_SESSION = (*FOLLOWING, "taking-back", "also")
 """The groups of workers that end with their session."""
 
@@ -84,10 +86,15 @@ class ConsoleApp(LiveApp):
                     loop.add_signal_handler(number, self._hang_up)
 
     async def _begin(self) -> None:
-        """Show the session's queues, read-only if the session may not write."""
-        self.session = await as_allowed(self.session)
-        self.push_screen(QueuesScreen(self.session))
+        """Show the session's queues, read-only if the session may not write.
+
+        Mostly the first figures come at once: then the screen is laid out and painted once, with them.
+        """
         self.follow(takes_part=not self._looks_only)
+        self.session = await as_allowed(self.session)
+        await self.looked(_FIRST_SECONDS)
+        self.push_screen(QueuesScreen(self.session))
+        self.go_on()
 
     @on(QueuesScreen.DepthChanged)
     def _look_again(self) -> None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from importlib import import_module
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from textual import work
@@ -17,12 +18,15 @@ from textual.reactive import Reactive, reactive
 from textual.theme import Theme
 
 from secateur.errors import SecateurError
-from secateur.ledger.proposals import ProposedCancellation
 from secateur.looking.aftermath import Aftermath, still_arriving
+from secateur_tui.frame.place import PLACES_CSS
 from secateur_tui.frame.terminal_app import TerminalApp
 from secateur_tui.keymap import display_of
 from secateur_tui.session import AFTERMATH_SECONDS, Feed, Session, pause_after
 from secateur_tui.themes import THEMES
+
+if TYPE_CHECKING:
+    from secateur.ledger.proposals import ProposedCancellation
 
 AWAY_SECONDS = 10.0
 """From one look to the next while the terminal does not have the focus: nobody is looking."""
@@ -43,6 +47,7 @@ _SWITCH_SECONDS = 0.0005
 
 _LATER = (
     "secateur.records",
+    "secateur.ledger.proposals",
     "secateur.looking.suggesting",
     "secateur.looking.blast",
     "secateur.looking.facets",
@@ -59,7 +64,7 @@ _LATER = (
 )
 """Every place but Queues, and what they ask for."""
 
-FOLLOWING = ("feed", "aftermath", "arriving", "proposals", "sweep", "upkeep")
+FOLLOWING = ("feed", "going-on", "aftermath", "arriving", "proposals", "sweep", "upkeep")
 """The groups of workers that follow one session."""
 
 
@@ -78,7 +83,9 @@ class LiveApp(TerminalApp):
     ) -> None:
         super().__init__(theme=theme, themes=themes, ascii_only=ascii_only)
         self.session = session
-        self._takes_part = self._is_begun = False
+        self._takes_part = False
+        self._looked = asyncio.Event()
+        """Once it has looked at the depth of this session, or has tried to."""
         self.looks = 0
         """How often it has looked at the depth: the second time also since when queues grow."""
         self._arriving: float | None = None
@@ -87,14 +94,28 @@ class LiveApp(TerminalApp):
         """Those that wait for somebody's decision."""
 
     def follow(self, *, takes_part: bool) -> None:
-        """Follow the session from now on; with `takes_part`, sweep and clean up as well, if it may write.
+        """Follow the depth of the session from now on; with `takes_part`, sweep and clean up as well, if it may write.
 
-        Whatever nobody looks at waits until the first figures are painted.
+        Whatever nobody looks at waits until `go_on`.
         """
-        self._takes_part, self._is_begun = takes_part, False
+        self._takes_part = takes_part
+        self._looked.clear()
         self.follow_depth()
 
+    async def looked(self, seconds: float) -> None:
+        """Wait for the first look, but no longer than that."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._looked.wait(), seconds)
+
+    @work(exclusive=True, group="going-on")
+    async def go_on(self) -> None:
+        """Do the rest once the first figures are painted."""
+        await self._looked.wait()
+        self.call_after_refresh(self._go_on)
+
     def _go_on(self) -> None:
+        self.stylesheet.read(PLACES_CSS)
+        self.stylesheet.parse()
         self.warm_up()
         self._load_expressions()
         self._follow_proposals()
@@ -137,7 +158,7 @@ class LiveApp(TerminalApp):
         while True:
             began, every = time.monotonic(), self._every
             # Nobody waits for the first figures longer than these need: since when they grow comes right after them.
-            is_first = not self._is_begun and self._takes_part
+            is_first = not self._looked.is_set() and self._takes_part
             try:
                 depths = await session.ask(session.queue.reader.depth(with_growth=not is_first))
                 as_of = depths[0].as_of if depths else await session.ask(session.queue.reader.clock())
@@ -148,9 +169,7 @@ class LiveApp(TerminalApp):
                 taken, aftermath = time.monotonic(), self.feed.aftermath
                 self.feed = Feed(tuple(depths), as_of, taken, activity, every, aftermath=aftermath)
             self.looks += 1
-            if not self._is_begun:
-                self._is_begun = True
-                self.call_after_refresh(self._go_on)
+            self._looked.set()
             await asyncio.sleep(0.1 if is_first else max(0.1, every - (time.monotonic() - began)))
 
     @work(exclusive=True, group="aftermath")

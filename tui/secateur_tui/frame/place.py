@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from textual import events
@@ -19,6 +20,9 @@ from secateur_tui.keymap import Action, actions_of, allowed, display, keys_of
 from secateur_tui.session import Session
 
 Result = TypeVar("Result")
+
+PLACES_CSS = Path(__file__).parent.parent / "places.tcss"
+"""The looks of every place but Queues."""
 
 
 class TooSmall(Widget):
@@ -48,6 +52,7 @@ class PlaceScreen(Screen[None]):
     """One of the places; `place` names its part of the table of actions."""
 
     place: ClassVar[str]
+    CSS_PATH = PLACES_CSS
 
     @dataclass
     class BackWanted(Message):
@@ -119,6 +124,7 @@ class Dialog(ModalScreen[Result], Generic[Result]):
     """A question over a place; it has only its own keys."""
 
     place: ClassVar[str]
+    CSS_PATH = PLACES_CSS
 
     def __init__(self, session: Session) -> None:
         super().__init__()

@@ -40,8 +40,8 @@ LEAST = Size(60, 15)
 
 
 class ColouredOnce(Stylesheet):
-    """A stylesheet that is parsed again only for other colours or new rules. Textual asks for that at each start, where
-    neither is new.
+    """A stylesheet of which only what is new is parsed, or all of it for other colours. Textual asks for that at each
+    start, where neither is new.
 
     The attributes are private (hence textual<9).
     """
@@ -53,7 +53,7 @@ class ColouredOnce(Stylesheet):
 
     def reparse(self) -> None:
         if self._require_parse:
-            super().reparse()
+            self.parse()
 
 
 class TerminalApp(App[None]):

@@ -36,7 +36,7 @@ _BURST_SECONDS = 0.01
 """The characters of a paste come within this time of each other; the first may come alone."""
 _PASTE_PAUSE_SECONDS = 0.3
 """A paste has ended when nothing has come for this long."""
-_PASTE_DROPPED = "Pasted text was ignored: it goes into text fields only."
+_PASTE_DROPPED = "Pasted text was ignored, it goes into text fields only. Keys count again after a moment."
 
 Typed = events.Key | events.Paste
 

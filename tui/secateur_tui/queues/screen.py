@@ -47,6 +47,7 @@ class QueuesScreen(PlaceScreen):
     """Posts `FilterWanted` and `FailedWanted`; the app decides where these lead. Pauses and resumes after asking."""
 
     place = "queues"
+    CSS_PATH = None
     BINDINGS = bindings_of("queues")
 
     @dataclass

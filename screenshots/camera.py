@@ -17,10 +17,11 @@ import resvg_py
 from PIL import Image
 from textual.pilot import Pilot
 
+from secateur.checked_settings import Context
 from secateur.cli.opening import Place
 from secateur.open_queue import OpenQueue
 from secateur.postgres.database import Database
-from secateur.settings import Context, Settings
+from secateur.settings import Settings
 from secateur_tui.app import ConsoleApp
 from secateur_tui.contexts import ConfiguredContexts
 from secateur_tui.session import Session

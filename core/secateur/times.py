@@ -42,9 +42,7 @@ _CLOCK = (
 _OFFSET_FROM_UTC = r"(?:\s*(?P<offset>z|utc|[-+−]\d{2}(?::?\d{2})?))?"
 _BARE_CLOCK = rf"(?a)(?:at\s+)?{_CLOCK}{_OFFSET_FROM_UTC}"
 _NAMED_DAY = rf"(?a)(?P<day>today|yesterday|tomorrow)(?:\s+(?:at\s+)?{_CLOCK}{_OFFSET_FROM_UTC})?"
-_DATE = (
-    rf"(?a)(?P<year>\d{{4}})-(?P<month>\d{{2}})-(?P<date>\d{{2}})(?:(?:t|\s+){_CLOCK}{_OFFSET_FROM_UTC})?"
-)
+_DATE = rf"(?a)(?P<year>\d{{4}})-(?P<month>\d{{2}})-(?P<date>\d{{2}})(?:(?:t|\s+){_CLOCK}{_OFFSET_FROM_UTC})?"
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _SPOKEN_DATE = (
     rf"(?a)(?P<date>\d{{1,2}})\s+(?P<month>{'|'.join(_MONTHS)})[a-z]*(?:\s+(?P<year>\d{{4}}))?"

@@ -20,6 +20,7 @@ from poolers import pooling
 from roles import NOBODY, url_of
 
 import secateur
+from secateur.checked_settings import Context
 from secateur.doctor import CHECKS, Finding, Severity, database, examine, here, holding, queues, tables
 from secateur.engines.foreign.gating import GateKeeper
 from secateur.engines.foreign.installing import install_queue
@@ -27,7 +28,7 @@ from secateur.engines.loading import find_installation
 from secateur.postgres.database import Database
 from secateur.schema import EVERYTHING
 from secateur.schema.expected import expected_indexes, expected_tables
-from secateur.settings import Context, Settings, Target
+from secateur.settings import Settings, Target
 
 NO_FILE = Path("/nonexistent/config.toml")
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"

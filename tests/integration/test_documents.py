@@ -35,7 +35,7 @@ from secateur.engines.foreign.installing import install_queue
 from secateur.engines.loading import find_installation
 from secateur.errors import Conflict
 from secateur.postgres.database import Database
-from secateur.settings import load_settings
+from secateur.settings_loading import load_settings
 from secateur.tokens.keeping import Tokens, TokenScope
 from secateur.watch.forms import MessageForm
 from servers import with_schema

@@ -8,8 +8,9 @@ from standing_incident import ACME, ARRIVING, CULPRIT
 from test_console_proposals import propose
 from textual.widgets import Input
 
+from secateur.checked_settings import Context
 from secateur.cli.opening import Place
-from secateur.settings import Context, Settings
+from secateur.settings import Settings
 from secateur_tui.contexts import ConfiguredContexts
 from secateur_tui.filter.editor import ExpressionEditor
 

@@ -12,7 +12,7 @@ import pytest
 from console_driver import Start
 
 from secateur.errors import SettingsError
-from secateur.settings import load_settings
+from secateur.settings_loading import load_settings
 from secateur_tui.own_keys import with_own_keys
 from secateur_tui.themes import LIGHT, themes_for, themes_of
 
@@ -56,7 +56,7 @@ def test_the_screens_are_bound_to_them(tmp_path: Path) -> None:
     config.write_text('[keys.queues]\npause = "f5"\n')
     program = f"""
         from pathlib import Path
-        from secateur.settings import load_settings
+        from secateur.settings_loading import load_settings
         from secateur_tui import keymap
         from secateur_tui.own_keys import with_own_keys
         keymap.use(with_own_keys(load_settings(Path({str(config)!r})).keys))

@@ -216,25 +216,28 @@ async def test_enter_in_a_field_only_moves_on(start: Start, incident_url: str) -
 async def test_whoever_is_asked_to_type_before_the_count_is_there_need_not_after_it(
     start: Start, incident_url: str
 ) -> None:
-    async with Database.connect(incident_url) as other, AsyncExitStack() as locks:
-        async with start(incident_url, confirm_above=10_000) as console:
-            await console.filter_for("vendor-syncs")
-            lock = await locks.enter_async_context(other.transaction())
-            await lock.execute("lock table secateur.runs in access exclusive mode")
-            await console.type(CULPRIT)
-            await console.shows("✓ valid")
-            await console.press("f9")
-            await console.shows("type vendor-syncs")
-            await console.press("enter")
-            assert console.app.focused is console.app.screen.query_one("#confirm")
-            await locks.aclose()
-            await console.shows("no need to type", f"Cancel {MATCHING} runs")
-            # What is typed for it all the same goes nowhere else.
-            await console.type("f")
-            assert console.app.screen.query_one("#confirm", Input).value == "f"
-            await console.press("backspace", "enter")
-            await console.settled()
-            assert await committed(console) == 0
+    async with (
+        Database.connect(incident_url) as other,
+        AsyncExitStack() as locks,
+        start(incident_url, confirm_above=10_000) as console,
+    ):
+        await console.filter_for("vendor-syncs")
+        lock = await locks.enter_async_context(other.transaction())
+        await lock.execute("lock table secateur.runs in access exclusive mode")
+        await console.type(CULPRIT)
+        await console.shows("✓ valid")
+        await console.press("f9")
+        await console.shows("type vendor-syncs")
+        await console.press("enter")
+        assert console.app.focused is console.app.screen.query_one("#confirm")
+        await locks.aclose()
+        await console.shows("no need to type", f"Cancel {MATCHING} runs")
+        # What is typed for it all the same goes nowhere else.
+        await console.type("f")
+        assert console.app.screen.query_one("#confirm", Input).value == "f"
+        await console.press("backspace", "enter")
+        await console.settled()
+        assert await committed(console) == 0
 
 
 async def test_the_wrong_word_does_not_enable_the_commit(start: Start, incident_url: str) -> None:

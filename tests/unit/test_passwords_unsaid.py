@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from secateur.cli import main
 from secateur.errors import SettingsError
 from secateur.postgres.addresses import resolve
-from secateur.settings import load_settings
+from secateur.settings_loading import load_settings
 from secateur.words.redaction import redact
 
 SECRET = "hunter2"

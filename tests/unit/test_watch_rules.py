@@ -9,7 +9,7 @@ import pytest
 
 from secateur.errors import SettingsError
 from secateur.runs import Scope
-from secateur.settings import load_settings
+from secateur.settings_loading import load_settings
 from secateur.watch.episodes import Episode, EpisodeState, EpisodeStep, step
 from secateur.watch.fields import may_be_told, read_fields
 from secateur.watch.figures import RuleReading

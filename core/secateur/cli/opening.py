@@ -16,7 +16,8 @@ from secateur.open_queue import OpenQueue
 from secateur.places import default_path
 from secateur.postgres.database import Database
 from secateur.postgres.reachable import until_reachable
-from secateur.settings import Settings, Target, load_settings
+from secateur.settings import Settings, Target
+from secateur.settings_loading import load_settings
 
 if TYPE_CHECKING:
     from secateur.ledger.proposals import Proposals

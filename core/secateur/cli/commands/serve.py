@@ -74,7 +74,7 @@ def _front(arguments: argparse.Namespace) -> Front:
 def _rules(arguments: argparse.Namespace, place: Place) -> Rules | None:
     """The rules to watch by; None if there are none, or they are left to others. Raises `UsageError`."""
     settings = place.settings.watch
-    if arguments.no_watch or not settings.rules:
+    if arguments.no_watch or settings is None or not settings.rules:
         return None
     try:
         return Rules.check(settings, config_file(arguments), os.environ)

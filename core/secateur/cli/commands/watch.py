@@ -55,7 +55,7 @@ async def watch(arguments: argparse.Namespace) -> int:
 
 def _rules(arguments: argparse.Namespace) -> Rules:
     """Raises `SettingsError` and `UsageError`."""
-    settings = read_settings(arguments).watch
+    settings = read_settings(arguments).watch or WatchSettings()
     if arguments.dry_run:
         settings = harmless(settings)
     return Rules.check(settings, config_file(arguments), os.environ, must_post=not arguments.dry_run)

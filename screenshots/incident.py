@@ -20,7 +20,7 @@ select count(*)
       from generate_series($5::int, $6::int) as nth
   ) as entered
 """
-"""The `$5`th to the `$6`th run of a function: the first began `$3` seconds ago, and each `$4` seconds after the one before."""
+"""The `$5`th to the `$6`th run of a function: the first began `$3` seconds ago, and each `$4` s after another."""
 
 _SYNC = """
 jsonb_build_object('name', 'vendor/sync', 'data', jsonb_strip_nulls(jsonb_build_object(
@@ -127,9 +127,7 @@ async def _go_on(database: Database, flow: Flow) -> None:
         seconds = time.monotonic() - began
         if coming := int(seconds * flow.entering) - came:
             apart = _STEP_SECONDS / coming
-            await _enqueue(
-                database, flow, flow.event, _STEP_SECONDS, apart, there + came + 1, there + came + coming
-            )
+            await _enqueue(database, flow, flow.event, _STEP_SECONDS, apart, there + came + 1, there + came + coming)
             came += coming
         if going := min(len(held), int(seconds * flow.leaving) - went):
             ended, held = held[:going], held[going:]
@@ -143,9 +141,7 @@ async def _go_on(database: Database, flow: Flow) -> None:
             went += going
 
 
-async def _enqueue(
-    database: Database, flow: Flow, event: str, ago: float, apart: float, first: int, last: int
-) -> None:
+async def _enqueue(database: Database, flow: Flow, event: str, ago: float, apart: float, first: int, last: int) -> None:
     await database.execute(_ENQUEUE.format(event=event), flow.app_id, flow.function_id, ago, apart, first, last)
 
 
@@ -175,7 +171,8 @@ async def _end_before(database: Database, flow: Flow, runs: int) -> None:
 _REMEMBER = """
 with sampled as (
   select flow.app_id, flow.function_id, moment.at, flow.scheduled, flow.running, depth.queued, depth.entered,
-         coalesce(total.drained, 0) + depth.entered - coalesce(total.entered, 0) - depth.queued + flow.waiting as drained
+         coalesce(total.drained, 0) + depth.entered - coalesce(total.entered, 0)
+           - depth.queued + flow.waiting as drained
     from generate_series(date_bin('10 s', now(), '2000-01-01') - $2::text::interval, now() - interval '2 seconds',
                          $3::text::interval) as moment (at)
    cross join lateral (select extract(epoch from now() - moment.at)::float8 as seconds) as before
@@ -213,5 +210,5 @@ select app_id, $1, at,
   from summed
  group by app_id, at
 """
-"""The depth as samples would have it: `$1` whether they are coarse, for `$2` until now, one each `$3`, of the flows whose
-columns the other arrays are."""
+"""The depth as samples would have it: `$1` whether they are coarse, for `$2` until now, one each `$3`, of the flows
+in the other arrays."""

@@ -52,7 +52,7 @@ class PlaceScreen(Screen[None]):
     """One of the places; `place` names its part of the table of actions."""
 
     place: ClassVar[str]
-    CSS_PATH = PLACES_CSS
+    CSS_PATH: ClassVar[Path | None] = PLACES_CSS
 
     @dataclass
     class BackWanted(Message):
@@ -124,7 +124,7 @@ class Dialog(ModalScreen[Result], Generic[Result]):
     """A question over a place; it has only its own keys."""
 
     place: ClassVar[str]
-    CSS_PATH = PLACES_CSS
+    CSS_PATH: ClassVar[Path | None] = PLACES_CSS
 
     def __init__(self, session: Session) -> None:
         super().__init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from console_driver import NARROW, Console, Start
 
@@ -9,6 +11,7 @@ from secateur.postgres.database import Database
 from secateur.runs import Scope
 from secateur_tui.queues import depth_rows
 from secateur_tui.queues.depth_table import DepthTable
+from secateur_tui.queues.screen import QueuesScreen
 
 FUNCTIONS = 3_000
 
@@ -54,6 +57,26 @@ async def test_only_rows_in_sight_are_drawn(start: Start, monolith_url: str, mon
         await console.press("G")
         assert drawn <= 2 * table.size.height
         await console.until(lambda: is_marked(console, "function-number-999"))
+
+
+async def test_the_cursor_moves_without_a_layout(
+    start: Start, monolith_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes as long as all else that a key does."""
+    async with start(monolith_url, refresh_seconds=3600) as console:
+        await console.shows("3,000 functions")
+        await console.press("j")
+        laid_out = 0
+        lay_out = QueuesScreen._refresh_layout
+
+        def counting(self: QueuesScreen, *arguments: Any, **options: Any) -> None:
+            nonlocal laid_out
+            laid_out += 1
+            lay_out(self, *arguments, **options)
+
+        monkeypatch.setattr(QueuesScreen, "_refresh_layout", counting)
+        await console.press("j", "j", "k")
+        assert laid_out == 0
 
 
 async def test_a_find_that_is_given_up_leaves_the_cursor_in_sight(start: Start, monolith_url: str) -> None:

@@ -156,7 +156,7 @@ class DepthDetail(Vertical):
             view = View.of_arrivals(found.suggestions, scope)
             rows.show(view, "")
             told = "" if view.picks else f"Nothing stands out: {view.nothing}."
-        instead.update(toned((told, "quiet")))
+        instead.update(toned((told, "quiet")), layout=False)
         instead.display, rows.display = bool(told) or scope is None, scope is not None and not told
 
     @on(HotTable.Picked)

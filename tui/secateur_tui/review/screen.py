@@ -45,6 +45,9 @@ HELD_SECONDS = 0.12
 """A key that is held repeats itself within this time. So the commit waits that long for another enter: a keyboard may
 take longer than `FRESH_SECONDS` until it repeats a key, and a connection may stall meanwhile."""
 
+UNSAID_SECONDS = 0.15
+"""For so long the review does not say that it commits: to draw that takes as long as a commit does."""
+
 _WIDEST = 96
 """Cells of a line, at most."""
 
@@ -281,11 +284,10 @@ class ReviewScreen(Dialog[None]):
         self.workers.cancel_group(self, "review-count")
         self.workers.cancel_group(self, "review-blast")
         self.workers.cancel_group(self, "review-examples")
-        # When the app has handled the message before.
-        self.call_later(self.app.call_later, self._committing)
+        self.set_timer(UNSAID_SECONDS, self._committing)
 
     def _committing(self) -> None:
-        """The commit is on its way. Where the database is quick, its answer comes first, and nothing else is drawn."""
+        """The commit is still on its way. Where the database is quick, nothing is drawn but its answer."""
         if self._step is Step.COMMITTING:
             self._consent.close()
             self._enable()

@@ -156,8 +156,8 @@ def _start(url: str, waits: Waits) -> None:
 
 
 def _is_whole(lines: list[str]) -> bool:
-    """The figures, and the keys below them."""
-    return any("functions" in line for line in lines) and "enter filter" in lines[-1]
+    """The header, the figures, and the keys below them."""
+    return "live" in lines[0] and any("functions" in line for line in lines) and "enter filter" in lines[-1]
 
 
 def _is_in_force(lines: list[str]) -> bool:

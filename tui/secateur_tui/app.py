@@ -28,7 +28,7 @@ from secateur_tui.keymap import allowed, bindings_of
 from secateur_tui.live import FOLLOWING, LiveApp
 from secateur_tui.queues.screen import QueuesScreen
 from secateur_tui.review.committing import Committing
-from secateur_tui.session import Contexts, Feed, Session, as_allowed
+from secateur_tui.session import Contexts, Feed, Session
 from secateur_tui.themes import THEMES
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from secateur_tui.runs.listing import RunsScreen
     from secateur_tui.runs.single import RunScreen
 
-_FIRST_SECONDS = 0.15
-"""How long the first screen waits for its figures."""
 _OF_ONE_SESSION = (*FOLLOWING, "taking-back", "also")
 """The groups of workers that end with their session."""
 
@@ -86,13 +84,8 @@ class ConsoleApp(LiveApp):
                     loop.add_signal_handler(number, self._hang_up)
 
     async def _begin(self) -> None:
-        """Show the session's queues, read-only if the session may not write.
-
-        Mostly the first figures come at once: then the screen is laid out and painted once, with them.
-        """
-        self.follow(takes_part=not self._looks_only)
-        self.session = await as_allowed(self.session)
-        await self.looked(_FIRST_SECONDS)
+        """Show the session's queues, read-only if the session may not write."""
+        await self.follow(takes_part=not self._looks_only)
         self.push_screen(QueuesScreen(self.session))
         self.go_on()
 

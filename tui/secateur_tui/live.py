@@ -22,7 +22,7 @@ from secateur.looking.aftermath import Aftermath, still_arriving
 from secateur_tui.frame.place import PLACES_CSS
 from secateur_tui.frame.terminal_app import TerminalApp
 from secateur_tui.keymap import display_of
-from secateur_tui.session import AFTERMATH_SECONDS, Feed, Session, pause_after
+from secateur_tui.session import AFTERMATH_SECONDS, Feed, Session, as_allowed, pause_after
 from secateur_tui.themes import THEMES
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ _PALETTE_KEY = display_of("console.palette")
 
 _SOON_SECONDS = 0.5
 """From one look at what still arrives to the next, until something is known."""
+
+_FIRST_SECONDS = 0.15
+"""How long the first screen waits for its figures."""
 
 _SWITCH_SECONDS = 0.0005
 """How long a thread keeps the interpreter while another waits for it: a tenth of what is usual."""
@@ -93,19 +96,18 @@ class LiveApp(TerminalApp):
         self.proposals: Sequence[ProposedCancellation] = ()
         """Those that wait for somebody's decision."""
 
-    def follow(self, *, takes_part: bool) -> None:
+    async def follow(self, *, takes_part: bool) -> None:
         """Follow the depth of the session from now on; with `takes_part`, sweep and clean up as well, if it may write.
 
-        Whatever nobody looks at waits until `go_on`.
+        Mostly the first figures come at once: then a screen is laid out and painted once, with them. Whatever nobody
+        looks at waits until `go_on`.
         """
         self._takes_part = takes_part
         self._looked.clear()
         self.follow_depth()
-
-    async def looked(self, seconds: float) -> None:
-        """Wait for the first look, but no longer than that."""
+        self.session = await as_allowed(self.session)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._looked.wait(), seconds)
+            await asyncio.wait_for(self._looked.wait(), _FIRST_SECONDS)
 
     @work(exclusive=True, group="going-on")
     async def go_on(self) -> None:

@@ -85,8 +85,7 @@ class QueuesScreen(PlaceScreen):
         self._detail = DepthDetail(session, id="detail-of-row")
         self._feed = Feed()
         self._offered: set[tuple[str, str, bool]] = set()
-        self._pause_label = ""
-        self._of_queue = False
+        self._pause_label, self._of_queue = "", False
         self._status_lines = 0
         self._goes_on = False
         """After a commit, matching runs still arrive: there is a key for them."""

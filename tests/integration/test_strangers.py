@@ -14,6 +14,7 @@ import secateur
 from patience import eventually
 from secateur import ActiveRun, App, schema
 from secateur.backoff import Backoff
+from secateur.cli.describing import pending
 from secateur.engines.native.client import Queue
 from secateur.errors import LockUnavailable
 from secateur.postgres.database import Database
@@ -172,6 +173,7 @@ async def test_a_prepared_transaction_is_named(queue: Queue, database_url: str) 
         committed = await queue.cancel(REQUEST)
         assert (committed.guarantee, committed.blocked_by, committed.blocked_by_prepared) == ("pending", [], [gid])
         assert committed.unblocking == ["rollback prepared 'it''s a claim'"]
+        assert pending(committed)[0].startswith(f"Pending: prepared transaction {gid!r} is in the way.")
         paused = await queue.pause("billing", "sync")
         assert (paused.in_force, paused.blocked_by, paused.blocked_by_prepared) == (False, [], [gid])
         assert paused.unblocking == committed.unblocking

@@ -318,7 +318,7 @@ def pending(cancellation: Cancellation) -> list[str]:
     if not cancellation.is_pending:
         return []
     lines = [
-        f"Pending: an open transaction of {blocked_by(cancellation)} is in the way. Runs that it has",
+        f"Pending: {_in_the_way(cancellation)} is in the way. Runs that it has",
         "claimed may still start; claims from now on obey the cancellation. It cannot be lost, and",
         "will be in force when that transaction ends.",
     ]
@@ -326,11 +326,17 @@ def pending(cancellation: Cancellation) -> list[str]:
         end = end_of(cancellation)
         then = ". Its runs come back then." if end == "undo" else "."
         lines = [
-            f"The {end} is not yet in force: an open transaction of {blocked_by(cancellation)} is in the way;",
+            f"The {end} is not yet in force: {_in_the_way(cancellation)} is in the way;",
             f"{until_then(cancellation)}.",
             f"It cannot be lost, and will be in force when that transaction ends{then}",
         ]
     return [*lines, *ways_out(cancellation.blocked_by, cancellation.blocked_by_prepared)]
+
+
+def _in_the_way(cancellation: Cancellation) -> str:
+    """A prepared transaction is one itself; a process has one."""
+    has_one = cancellation.blocked_by and not cancellation.blocked_by_prepared
+    return f"an open transaction of {blocked_by(cancellation)}" if has_one else blocked_by(cancellation)
 
 
 def ways_out(pids: Sequence[int], gids: Sequence[str]) -> list[str]:

@@ -72,8 +72,8 @@ def _paused(scope: Scope, depths: Sequence[FunctionDepth], paused: Paused) -> li
     lines = [f"Paused: no run of {one_line(str(scope))} is claimed. Running runs go on: {runs(running)}."]
     if not paused.in_force:
         lines = [
-            f"Paused, but not yet in force: an open transaction of {listed(paused.blockers)} may still start",
-            "what it has claimed; claims from now on obey the pause.",
+            f"Paused, but not yet in force: {listed(paused.blockers)} may still start what it has claimed.",
+            "Claims from now on obey the pause.",
             *ways_out(paused.blocked_by, paused.blocked_by_prepared),
             f"  To ask again:  {command_line('pause', *names)}",
         ]

@@ -462,3 +462,26 @@ class TestTheConnectionAtHand:
                     *(database.fetchval("select pg_backend_pid() from pg_sleep(0.02)") for _ in range(9))
                 )
                 assert len(set(pids)) == 3
+
+
+async def test_a_connection_is_given_to_nobody_before_a_transaction_that_was_cancelled_twice_is_over(
+    database_url: str,
+) -> None:
+    """As by two keystrokes, each of which ends the count of the text before."""
+    async with Database.connect(database_url, max_size=1) as database:
+
+        async def count() -> None:
+            async with database.transaction() as connection:
+                await connection.fetchval("select pg_sleep(60)")
+
+        for moments in range(40):
+            task = asyncio.create_task(count())
+            for _ in range(moments):
+                await asyncio.sleep(0)
+            for _ in range(3):
+                task.cancel()
+                await asyncio.sleep(0)
+            async with database.transaction(one_snapshot=True) as connection:
+                assert await connection.fetchval("select 1") == 1
+            with pytest.raises(asyncio.CancelledError):
+                await task

@@ -230,7 +230,11 @@ class Database:
             yield connection
             at_rest = True
         except asyncio.CancelledError:
-            await asyncio.shield(_end_transaction(connection))
+            ending = asyncio.ensure_future(_end_transaction(connection))
+            # However often the task is cancelled meanwhile: nobody else may get the connection before it is over.
+            while not ending.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({ending})
             raise
         finally:
             await self._release(connection, at_rest)

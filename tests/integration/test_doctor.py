@@ -271,9 +271,8 @@ async def test_a_column_whose_type_somebody_has_altered(embedded_url: str) -> No
     await do(embedded_url, "alter table secateur.restores alter column again_from type text")
     finding = await one("schema", embedded_url)
     assert finding.summary == "is not as secateur defines it: type of again_from of secateur.restores"
-    assert finding.what_to_do is not None
-    statement = finding.what_to_do.removeprefix("as the schema's owner: ")
-    assert statement.startswith("alter table secateur.restores ")
+    statement = finding.details["statement"]
+    assert finding.what_to_do == f"as the schema's owner: {statement}"
     await do(embedded_url, statement)
     assert (await one("schema", embedded_url)).severity is Severity.OK
 

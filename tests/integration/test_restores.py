@@ -305,11 +305,11 @@ async def test_the_type_of_a_column_is_told_with_the_statement_that_mends_it(spo
     await spoilable.execute("alter table secateur.restores alter column again_from type text")
     (gap,) = (await inspect_installation(spoilable)).gaps
     assert gap.what == "type of again_from of secateur.restores"
-    said, _, statement = gap.gap.partition("; as the schema's owner: ")
-    assert said == "is not as secateur defines it"
+    assert gap.gap == "is not as secateur defines it"
+    assert gap.statement is not None
     with pytest.raises(DatabaseError, match=r"cannot be mended: type of again_from of secateur\.restores"):
         await install(spoilable)
-    await spoilable.execute(statement)
+    await spoilable.execute(gap.statement)
     assert (await install(spoilable)).is_complete
 
 
@@ -383,9 +383,8 @@ class TestTheCommand:
         assert "\n  EXECUTE is granted to PUBLIC: function secateur.adopt, function secateur." in done.out
         document = (await run("--check", "--json")).json
         assert document["to_apply"] == []
-        assert {"object": "function secateur.all_apps()", "problem": "EXECUTE is granted to PUBLIC"} in document[
-            "to_mend"
-        ]
+        gap = {"object": "function secateur.all_apps()", "problem": "EXECUTE is granted to PUBLIC", "statement": None}
+        assert gap in document["to_mend"]
         done = await run()
         assert done.code == 0
         assert done.out.startswith("Mended in local/")
@@ -393,6 +392,18 @@ class TestTheCommand:
         assert (await run("--check")).code == 0
         audited = (await asyncio.to_thread(here, "audit", "--json", url=database_url)).json
         assert "function secateur.all_apps(): EXECUTE is granted to PUBLIC" in str(audited)
+
+    async def test_tells_the_statement_that_an_install_does_not_execute(
+        self, spoilable: Database, here: Here, database_url: str
+    ) -> None:
+        await spoilable.execute("alter table secateur.restores alter column again_from type text")
+        run = lambda *arguments: asyncio.to_thread(here, "install", "--check", *arguments, url=database_url)  # noqa: E731
+        (gap,) = (await run("--json")).json["to_mend"]
+        assert gap["object"] == "type of again_from of secateur.restores"
+        said = f"  {gap['problem']}: {gap['object']}; as the schema's owner: {gap['statement']}\n"
+        assert (await run()).out.endswith(said)
+        await spoilable.execute(gap["statement"])
+        assert (await run()).code == 0
 
     async def test_without_a_schema(self, empty_database_url: str, here: Here) -> None:
         done = await asyncio.to_thread(here, "install", "--check", url=empty_database_url)

@@ -14,7 +14,7 @@ from secateur.errors import NotInstalled, PermissionDenied
 from secateur.instants import utc
 from secateur.ledger.ledger import Cancelling, Ledger
 from secateur.ledger.wording import blocked_by, end_of
-from secateur.schema import InstallSteps, Part, check_installed, inspect_installation
+from secateur.schema import InstallSteps, Part, by_owner, check_installed, inspect_installation
 from secateur.words.figures import duration, number
 from secateur.words.lines import one_line
 from secateur.words.shell import command_line
@@ -55,11 +55,10 @@ def _steps(found: InstallSteps, install: str) -> Iterator[Finding]:
     if found.is_older:
         summary = f"the schema is older than this program: {', '.join(found.files)} to be applied"
         yield Finding("schema", Severity.ERROR, summary, install, {"to_apply": found.files})
-    for problem, objects in found.by_problem().items():
-        # An install does not change the type of a column: the problem says who does.
-        said, _, by_hand = problem.partition("; ")
-        summary = one_line(f"{said}: {', '.join(objects)}")
-        yield Finding("schema", Severity.ERROR, summary, by_hand or install, {"problem": problem, "objects": objects})
+    for (problem, statement), objects in found.by_problem().items():
+        summary = one_line(f"{problem}: {', '.join(objects)}")
+        details = {"problem": problem, "objects": objects, "statement": statement}
+        yield Finding("schema", Severity.ERROR, summary, by_owner(statement) or install, details)
 
 
 async def _ledgers(patient: Patient) -> dict[str, Ledger]:

@@ -55,6 +55,7 @@ __all__ = [
     "Migration",
     "Part",
     "bundled",
+    "by_owner",
     "check_installed",
     "definition",
     "inspect_installation",
@@ -82,9 +83,16 @@ class Gap:
     """The object, such as `function secateur.claim(text,text[])`."""
     gap: str
     """What is wrong with it, such as `EXECUTE is granted to PUBLIC`."""
+    statement: str | None = None
+    """Mends it, if the schema's owner executes it. None where an install mends it."""
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.gap}"
+        return f"{self.what}: {self.gap}{by_owner(self.statement, '; ')}"
+
+
+def by_owner(statement: str | None, before: str = "") -> str:
+    """Who has to execute the statement of a gap; empty if there is none."""
+    return f"{before}as the schema's owner: {statement}" if statement else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +114,11 @@ class InstallSteps:
     def is_complete(self) -> bool:
         return not self.files and not self.gaps
 
-    def by_problem(self) -> dict[str, list[str]]:
-        """What each gap is, with the objects that have it, without their parameters."""
-        found: dict[str, dict[str, None]] = {}
+    def by_problem(self) -> dict[tuple[str, str | None], list[str]]:
+        """What each gap is and its statement, with the objects that have it, without their parameters."""
+        found: dict[tuple[str, str | None], dict[str, None]] = {}
         for each in self.gaps:
-            found.setdefault(each.gap, {})[each.what.partition("(")[0]] = None
+            found.setdefault((each.gap, each.statement), {})[each.what.partition("(")[0]] = None
         return {problem: [*objects] for problem, objects in found.items()}
 
 
@@ -324,7 +332,7 @@ async def _put_back(
 
 
 def _altered_gap(wrong: SchemaObject) -> Gap:
-    return Gap(str(wrong), ALTERED if wrong.mending is None else f"{ALTERED}; as the schema's owner: {wrong.mending}")
+    return Gap(str(wrong), ALTERED, wrong.mending)
 
 
 async def _gaps(connection: Any, migrations: Sequence[Migration], applied: Mapping[str, Applied]) -> list[Gap]:

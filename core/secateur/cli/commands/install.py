@@ -10,7 +10,7 @@ from secateur.cli.output import done, json_line, write
 from secateur.engines.foreign.installing import LEDGER, inspect_queue, install_queue
 from secateur.engines.loading import OWN, find_installation
 from secateur.postgres.database import Database
-from secateur.schema import EVERYTHING, InstallSteps, inspect_installation
+from secateur.schema import EVERYTHING, InstallSteps, by_owner, inspect_installation
 from secateur.schema import install as apply_migrations
 from secateur.words.lines import one_line
 
@@ -80,13 +80,13 @@ def _lines(found: InstallSteps, files: str, gaps: str) -> Iterator[str]:
         yield f"{files}: {', '.join(found.files)}."
     if found.gaps:
         yield f"{gaps}:"
-    for wrong, objects in found.by_problem().items():
-        yield one_line(f"  {wrong}: {', '.join(objects)}")
+    for (wrong, statement), objects in found.by_problem().items():
+        yield one_line(f"  {wrong}: {', '.join(objects)}{by_owner(statement, '; ')}")
 
 
 def _as_json(found: InstallSteps, database: str, files: str, gaps: str) -> dict[str, object]:
     return {
         "database": database,
         files: found.files,
-        gaps: [{"object": gap.what, "problem": gap.gap} for gap in found.gaps],
+        gaps: [{"object": gap.what, "problem": gap.gap, "statement": gap.statement} for gap in found.gaps],
     }

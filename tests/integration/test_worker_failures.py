@@ -31,6 +31,34 @@ class Unspeakable(Exception):
         raise Panic
 
 
+class Text(str):
+    def __bool__(self) -> bool:
+        raise Panic
+
+
+class Unreadable(Exception):
+    def __str__(self) -> str:
+        return Text("a text")
+
+
+class Circular(ExceptionGroup[Exception]):
+    exceptions = property(lambda self: (self,))  # type: ignore[assignment]
+
+
+class Busy(RetryAfter):
+    """As people extend it, without the delay."""
+
+    def __init__(self, delay: object = None) -> None:
+        if delay is not None:
+            self.delay = delay  # type: ignore[assignment]
+
+
+def in_groups(error: Exception, depth: int) -> Exception:
+    for _ in range(depth):
+        error = ExceptionGroup("one", [error])
+    return error
+
+
 @pytest.fixture
 async def queue(embedded_url: str) -> AsyncIterator[Queue]:
     async with secateur.connect(embedded_url) as queue:
@@ -48,6 +76,12 @@ RAISED: list[tuple[BaseException, str]] = [
     (asyncio.CancelledError(), "CancelledError"),
     (RunCancelled("by hand"), "RunCancelled: by hand"),
     (BaseExceptionGroup("two", [RunCancelled(), OSError()]), "BaseExceptionGroup: two (2 sub-exceptions)"),
+    (in_groups(ValueError(), 5_000), "ExceptionGroup: one (1 sub-exception)"),
+    (Circular("itself", [ValueError()]), "Circular: itself (1 sub-exception)"),
+    (Unreadable(), "Unreadable: (its message cannot be shown)"),
+    (Busy(), "Busy"),
+    (Busy("soon"), "Busy: soon"),
+    (Busy(timedelta.max), f"Busy: {timedelta.max}"),
 ]
 STOPS = [(StopIteration(1), "StopIteration: 1"), (StopAsyncIteration(), "StopAsyncIteration")]
 """What a coroutine cannot raise, and a future not hold."""
@@ -332,6 +366,39 @@ async def test_tasks_that_outlive_their_run_can_be_cancelled_by_another(queue: Q
         for _ in range(2):
             await in_status(queue, await queue.enqueue("billing", "sharing", {}), RunStatus.COMPLETED)
     assert shared[0].cancelled()
+
+
+@pytest.mark.parametrize("name", ["id", "app_id", "function_id", "event", "attempt", "started_at", "must_stop"])
+async def test_a_function_may_change_what_it_was_given(queue: Queue, embedded_url: str, name: str) -> None:
+    """It has its own object: what the worker tells the queue does not depend on it."""
+    app = App("billing")
+
+    @app.function(id="bad", retries=0)
+    async def bad(run: ActiveRun) -> None:
+        failing = "fail" in run.event
+        setattr(run, name, "another")
+        if failing:
+            raise ValueError("as it should")
+
+    async with working(embedded_url, app):
+        run = await queue.enqueue("billing", "bad", {})
+        await in_status(queue, run, RunStatus.COMPLETED)
+    await fails_as(queue, embedded_url, app, "ValueError: as it should")
+
+
+async def test_a_delay_that_is_set_later_holds(queue: Queue, embedded_url: str) -> None:
+    app = App("billing")
+
+    @app.function(id="bad", retries=1)
+    async def bad(run: ActiveRun) -> None:
+        raise in_groups(Busy(run.event["delay"]), 2_000)
+
+    async with working(embedded_url, app):
+        run = await queue.enqueue("billing", "bad", {"delay": 3600})
+        waiting = await in_status(queue, run, RunStatus.SCHEDULED)
+        assert waiting.scheduled_for is not None
+        assert waiting.started_at is not None
+        assert waiting.scheduled_for - waiting.started_at > timedelta(minutes=59)
 
 
 async def test_a_plain_function_that_returns_a_coroutine_says_so(queue: Queue, embedded_url: str) -> None:

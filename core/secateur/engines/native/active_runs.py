@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 from uuid import UUID
 
 from secateur.cel.values import decode_exact
@@ -38,16 +38,25 @@ class Discard(Exception):
 class RetryAfter(Exception):
     """Raise this in a function to fail the attempt, and begin the next one after `delay` (seconds or a timedelta, at
     most 366 days) instead of after the usual pause. It counts as an attempt: if no retries are left, the run fails
-    for good. The constructor raises `UsageError` for an invalid delay."""
+    for good. The constructor raises `UsageError` for an invalid delay. If a subclass sets none, or an invalid one, the
+    usual pause holds."""
+
+    delay: timedelta | None = None
 
     def __init__(self, delay: timedelta | float, message: str = "") -> None:
-        try:
-            self.delay = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise UsageError(f"RetryAfter: {delay!r} is not a number of seconds or a timedelta") from error
-        if not timedelta(0) <= self.delay <= LONGEST_RETRY_DELAY:
-            raise UsageError(f"RetryAfter: the delay must be from 0 to {LONGEST_RETRY_DELAY.days} days, not {delay!r}")
+        self.delay = retry_delay(delay)
         super().__init__(message or f"retry after {self.delay}")
+
+
+def retry_delay(delay: object) -> timedelta:
+    """Raises `UsageError` if it is none."""
+    try:
+        found = delay if isinstance(delay, timedelta) else timedelta(seconds=cast("float", delay))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"RetryAfter: {delay!r} is not a number of seconds or a timedelta") from error
+    if not timedelta(0) <= found <= LONGEST_RETRY_DELAY:
+        raise UsageError(f"RetryAfter: the delay must be from 0 to {LONGEST_RETRY_DELAY.days} days, not {delay!r}")
+    return found
 
 
 def without_a_loop(work: Coroutine[Any, Any, Result]) -> Result:

@@ -16,7 +16,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any, cast
 
-from secateur.engines.native.active_runs import ActiveRun, Discard, RetryAfter, RunCancelled, SyncRun
+from secateur.engines.native.active_runs import ActiveRun, Discard, RetryAfter, RunCancelled, SyncRun, retry_delay
 from secateur.engines.native.claims import Claim, Claims
 from secateur.engines.native.containment import NAMES, PRESENT_RUN, UNDER_WAY, Escaped
 from secateur.engines.native.functions import AsyncWork, PlainWork
@@ -246,30 +246,44 @@ class Attempt:
 
 
 def _verdict(error: BaseException | None) -> tuple[bool, timedelta | None]:
-    """Whether to discard the run, and the delay before a retry; exceptions inside a group count as well."""
-    raised = [] if error is None else list(_leaves(error))
-    delays = [one.delay for one in raised if isinstance(one, RetryAfter)]
-    return any(isinstance(one, Discard) for one in raised), max(delays, default=None)
+    """Whether to discard the run, and the delay before a retry; exceptions inside a group count as well. Never raises:
+    the function's own classes may extend ours, and override what they like."""
+    discard, delays = False, []
+    for one in _leaves(error):
+        discard = discard or isinstance(one, Discard)
+        if isinstance(one, RetryAfter):
+            # Otherwise the usual pause holds.
+            with suppress(BaseException):
+                delays.append(retry_delay(one.delay))
+    return discard, max(delays, default=None)
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for one in error.exceptions:
-            yield from _leaves(one)
-    else:
-        yield error
+def _leaves(error: BaseException | None) -> Iterator[BaseException]:
+    """The exceptions that are no groups, however deep in groups they are."""
+    left = [] if error is None else [error]
+    met: set[int] = set()
+    while left:
+        one = left.pop()
+        if id(one) in met:
+            continue
+        met.add(id(one))
+        if not isinstance(one, BaseExceptionGroup):
+            yield one
+            continue
+        with suppress(BaseException):
+            left += [each for each in one.exceptions if isinstance(each, BaseException)]
 
 
 def describe(error: BaseException) -> str:
     """The error on one line, for the run's record; never raises, even if the error's `__str__` does."""
     if isinstance(error, Escaped) and error.__cause__ is not None:
         error = error.__cause__
+    name = type(error).__name__
     try:
         message = str(error)
+        return f"{name}: {message}" if message else name
     except BaseException:
-        message = "(its message cannot be shown)"
-    name = type(error).__name__
-    return f"{name}: {message}" if message else name
+        return f"{name}: (its message cannot be shown)"
 
 
 def _log(level: int, text: str, error: BaseException | None) -> None:

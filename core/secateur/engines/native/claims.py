@@ -53,15 +53,21 @@ _SQL = Statements.load("secateur.engines.native", "worker.sql")
 class Claim:
     """A run that this worker holds; the token proves it."""
 
-    run: ActiveRun | SyncRun
+    run_id: UUID
     token: UUID
     function: Function
+    run: ActiveRun | SyncRun
+    """What the function gets. The function may change it, so it does not say which run this is."""
     asked_at: float
     """When the claim was requested, on the monotonic clock; the lease began later."""
     resumes: bool = False
     """Whether finished steps of an earlier attempt are stored."""
     traceparent: str | None = None
     """The trace in which the run was sent, if this process has a tracer."""
+
+    @property
+    def app_id(self) -> str:
+        return self.function.app_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +212,7 @@ class Claims:
             steps=KeptSteps(self, function.app_id, row.id, row.claim_token),
         )
         run.decode_later(row.event)
-        return Claim(run, row.claim_token, function, asked_at, row.resumes, traceparent)
+        return Claim(row.id, row.claim_token, function, run, asked_at, row.resumes, traceparent)
 
     def is_fresh(self, claim: Claim) -> bool:
         """Whether the run may begin without `recall`."""
@@ -219,7 +225,7 @@ class Claims:
         """
         if claim.resumes:
             rows = await self._insist(
-                lambda: self._database.fetch(_SQL["finished_steps"], claim.run.app_id, claim.run.id, claim.token)
+                lambda: self._database.fetch(_SQL["finished_steps"], claim.app_id, claim.run_id, claim.token)
             )
             claim.run.steps.finished = {row["step"]: row["result"] for row in rows}
         # The query may have taken so long that another worker has the run by now.
@@ -252,16 +258,16 @@ class Claims:
 
     async def complete(self, claim: Claim) -> bool:
         """Returns False if this worker no longer holds the claim."""
-        return await self._completed[claim.run.app_id](claim)
+        return await self._completed[claim.app_id](claim)
 
     def complete_soon(self, claim: Claim, answer: Recipient[bool]) -> None:
         """The same, without waiting for the answer."""
-        self._completed[claim.run.app_id].ask(claim, answer)
+        self._completed[claim.app_id].ask(claim, answer)
 
     async def _complete(self, batch: Sequence[Claim]) -> Sequence[bool]:
         tokens = [claim.token for claim in batch]
         rows = await self._insist(
-            lambda: self._database.fetch(_SQL["complete"], batch[0].run.app_id, _ids(batch), tokens)
+            lambda: self._database.fetch(_SQL["complete"], batch[0].app_id, _ids(batch), tokens)
         )
         done = {row[0]: row[1] for row in rows}
         return [done[token] for token in tokens]
@@ -273,14 +279,14 @@ class Claims:
 
         With `discard` it is not retried; with `retry_after` it is not retried before that time.
         """
-        arguments = (claim.run.app_id, claim.run.id, claim.token, _storable(error), retry_after, discard)
+        arguments = (claim.app_id, claim.run_id, claim.token, _storable(error), retry_after, discard)
         status: str | None = await self._insist(lambda: self._database.fetchval(_SQL["fail"], *arguments))
         return status
 
     async def interrupt(self, claim: Claim, why: str) -> str | None:
         """Give back a run that has begun. Returns its new status: `queued`, `cancelled`, or that of `fail` if it was
         interrupted too often; None if this worker no longer holds it."""
-        arguments = (claim.run.app_id, claim.run.id, claim.token, _storable(why))
+        arguments = (claim.app_id, claim.run_id, claim.token, _storable(why))
         status: str | None = await self._insist(lambda: self._database.fetchval(_SQL["interrupt"], *arguments))
         return status
 
@@ -327,12 +333,12 @@ def may_pass(error: DatabaseError) -> bool:
 
 
 def _ids(claims: Sequence[Claim]) -> list[UUID]:
-    return [claim.run.id for claim in claims]
+    return [claim.run_id for claim in claims]
 
 
 def _by_app(claims: Sequence[Claim]) -> list[tuple[str, list[Claim]]]:
-    apps = dict.fromkeys(claim.run.app_id for claim in claims)
-    return [(app_id, [claim for claim in claims if claim.run.app_id == app_id]) for app_id in apps]
+    apps = dict.fromkeys(claim.app_id for claim in claims)
+    return [(app_id, [claim for claim in claims if claim.app_id == app_id]) for app_id in apps]
 
 
 def _storable(text: str) -> str:

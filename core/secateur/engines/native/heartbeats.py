@@ -141,11 +141,11 @@ class Heartbeats:
         if not held:
             return
         # A run whose lease expired can have come back to this same worker: the later claim counts.
-        newest = {claim.run.id: claim for claim in held}
+        newest = {claim.run_id: claim for claim in held}
         stopped = await insist(self._worker, lambda: self._ask(database, list(newest.values()), watch))
         reasons = {}
         for claim in held:
-            reason = stopped.get(claim.run.id) if claim is newest[claim.run.id] else "lost"
+            reason = stopped.get(claim.run_id) if claim is newest[claim.run_id] else "lost"
             claim.run.must_stop = reason is not None or claim.run.stopped_because is not None
             if reason is not None:
                 reasons[claim.token] = reason

@@ -103,7 +103,7 @@ class Performance:
     async def _perform(self, attempt: Attempt, turn: int) -> None:
         report = _Report(self, attempt, time.monotonic())
         attempt.task = asyncio.current_task()
-        self._observer.began(attempt.claim.run.app_id)
+        self._observer.began(attempt.claim.app_id)
         try:
             end = await attempt.perform(partial(self._is_still, turn))
         except BaseException:
@@ -122,12 +122,12 @@ class Performance:
     def let_go(self, report: _Report, end: AttemptEnd) -> None:
         """The queue knows how the attempt has ended, or will not be told."""
         claim = report.attempt.claim
-        self._observer.ended(claim.run.app_id, claim.run.function_id, end, time.monotonic() - report.began_at)
+        self._observer.ended(claim.app_id, claim.function.id, end, time.monotonic() - report.began_at)
         del self.held[claim.token]
         self._heartbeats.let_go(claim)
         self._on_change()
         if claim.function.concurrency is not None:
-            self._on_room(claim.run.app_id)
+            self._on_room(claim.app_id)
 
     def give_up(self, error: BaseException) -> None:
         """Ends the worker: the queue has refused a report."""

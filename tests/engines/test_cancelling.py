@@ -383,6 +383,25 @@ async def test_a_standing_one_cancels_what_arrives(
     assert (await queue.cancellations.get(committed.id)).state == State.ACTIVE
 
 
+@only_on_procrastinate("the pause between two passes is the ledger's")
+async def test_a_clock_that_was_set_back_does_not_hold_up_the_next_pass(
+    bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection
+) -> None:
+    """Without a gate, what arrives is cancelled by the sweep alone."""
+    await bed.enqueue([{"number": 0, "vendor": "acme"}])
+    app = await app_of(engine)
+    until = await engine.clock() + 5 * HOUR
+    committed = await commit(queue, request(app, if_=ACME, standing=True, started_before=until.isoformat()))
+    await queue.cancellations.wait(committed.id, until_idle=True)
+    [arrived] = await bed.enqueue([{"number": 3, "vendor": "acme"}])
+    await outside.execute(
+        "update secateur.sweeps set pass_at = pass_at + '1 h', stepped_at = stepped_at + '1 h',"
+        " next_at = next_at + '1 h'"
+    )
+    await queue.cancellations.wait(committed.id, until_idle=True)
+    assert not await statuses(engine, [arrived]) & WAITING
+
+
 @like_every_queue
 async def test_the_killed_sweep_is_finished_by_another(
     bed: Bed, engine: ForeignEngine, queue: OpenQueue, outside: asyncpg.Connection

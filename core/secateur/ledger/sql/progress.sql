@@ -1,5 +1,20 @@
 -- The progress of sweeps and restores: their failures, their tallies, and the cancellations that still need them.
 
+-- Whether a batch has to wait until the time that an earlier one left. Not if the last one seems to be later than now: then the clock was
+-- set back, and that time may be hours away. Part of a restore and of a retry.
+create or replace function secateur.must_wait(app_id text, cancellation_id uuid, next_at timestamptz)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+as $$
+begin
+  return next_at > clock_timestamp()
+         and not exists (select from secateur.sweeps as place
+                          where place.app_id = must_wait.app_id and place.cancellation_id = must_wait.cancellation_id
+                            and place.stepped_at > clock_timestamp());
+end
+$$;
+
 -- Notes in the cancellation's place that a batch of its sweep or its restore has succeeded: every five seconds at most, but at once
 -- after a failure. Gives way to whoever holds the place. Part of a sweep.
 create or replace function secateur.note_step(app_id text, cancellation_id uuid)
@@ -10,7 +25,8 @@ as $$
 begin
   perform from secateur.sweeps as place
     where place.app_id = note_step.app_id and place.cancellation_id = note_step.cancellation_id
-      and (place.failures > 0 or place.stepped_at is null or place.stepped_at < clock_timestamp() - interval '5 seconds')
+      and (place.failures > 0
+           or (place.stepped_at between clock_timestamp() - interval '5 seconds' and clock_timestamp()) is not true)
       for update skip locked;
   if found then
     update secateur.sweeps as place

@@ -69,6 +69,11 @@ begin
       place.open_transactions := secateur.open_transactions();
     end if;
   end if;
+  if greatest(place.pass_at, place.stepped_at) > clock_timestamp() then
+    -- The clock was set back: what this batch was to wait for may be hours away.
+    place.pass_at := clock_timestamp();
+    place.next_at := null;
+  end if;
   paused := coalesce(place.next_at > clock_timestamp(), false);
   waiting := false;
   if place.function_id is null and not paused then
@@ -124,8 +129,9 @@ begin
   if place.horizon is null then
     place.next_at := least(
       rule.started_before,
-      clock_timestamp() + greatest(
-        interval '5 seconds', case when place.found > 0 then 1 else 10 end * (clock_timestamp() - place.pass_at)));
+      -- At most so long also if the clock was put forward during the pass.
+      clock_timestamp() + least(interval '1 hour', greatest(
+        interval '5 seconds', case when place.found > 0 then 1 else 10 end * (clock_timestamp() - place.pass_at))));
   end if;
   place.function_id := null;
   place.status := null;

@@ -40,7 +40,7 @@ begin
   end if;
   state := 'restoring';
   select restores.* into place from secateur.restores where restores.app_id = app and restores.cancellation_id = undone.id;
-  if place.next_at > clock_timestamp() then
+  if secateur.must_wait(app, undone.id, place.next_at) then
     wait := extract(epoch from place.next_at - clock_timestamp());
     return;
   end if;

@@ -157,7 +157,7 @@ begin
     step.busy := true;
     return step;
   end if;
-  if place.next_at > clock_timestamp() then
+  if secateur.must_wait(app, rule.id, place.next_at) then
     step.idle := true;
     step.wait := extract(epoch from place.next_at - clock_timestamp());
     return step;

@@ -92,6 +92,11 @@ begin
     step.idle := true;
     step.wait := extract(epoch from place.next_at - clock_timestamp());
   end if;
+  -- None waits longer than a minute, unless the clock was set back.
+  update secateur.slow_verdicts as slow
+     set next_at = clock_timestamp()
+   where slow.app_id = app and slow.cancellation_id = rule.id and slow.verdict is null
+     and slow.next_at > clock_timestamp() + interval '2 minutes';
   step.undecided := (select count(*) from (select from secateur.slow_verdicts as due
                                             where due.app_id = app and due.cancellation_id = rule.id
                                               and due.verdict is null and due.next_at <= clock_timestamp()

@@ -60,11 +60,12 @@ begin
   -- point: alone
   step.state := 'restoring';
   select restores.* into place from secateur.restores where restores.app_id = app and restores.cancellation_id = undone.id;
-  if place.next_at > clock_timestamp() then
+  if secateur.must_wait(app, undone.id, place.next_at) then
     step.idle := true;
     step.wait := extract(epoch from place.next_at - clock_timestamp());
     return step;
   end if;
+  place.next_at := null;
   wanted := least(wanted, ceil(undone.rate / 4.0));
   -- point: before the lock
   perform secateur.share_app(app);

@@ -71,11 +71,6 @@ class OddTime(datetime):
         return _odd_again, (self.text, self.year > 1)
 
 
-def is_finite(moment: datetime) -> bool:
-    """As Postgres's `isfinite`: false for `infinity` and `-infinity` alone."""
-    return not (isinstance(moment, OddTime) and moment.text in ("infinity", "-infinity"))
-
-
 def _odd_again(text: str, late: bool) -> OddTime:
     return OddTime.of(text, late=late)
 

@@ -193,6 +193,6 @@ async def _read_some(reading: Reading, *question: object) -> tuple[tuple[Arrival
             continue
         if is_cut := characters > MOST_CHARACTERS:
             break
-        arrivals.append(Arrival(decode_json(text), function_id, started_at, unfinished))
+        arrivals.append(Arrival(decode_json(text), function_id, started_at, unfinished is True))
         characters += len(text)
     return tuple(sorted(arrivals, key=lambda each: each.started_at)), is_cut

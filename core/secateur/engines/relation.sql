@@ -65,6 +65,7 @@ select count(*) as total
 -- name: histogram
 -- Of the runs of scope and window, by start in $5 equal parts of the time from the first to the last: all, matches and errors.
 -- $6 per cent of them are looked at, where a sample is drawn. offset 0 keeps the condition from being evaluated per aggregate.
+-- Another engine's queue may have runs of any time, and those outside the years 1 to 9999 have no place between the others.
 with judged as (
   select run.started_at, {condition} as verdict
     from {drawn}
@@ -75,7 +76,7 @@ with judged as (
      and ($4::timestamptz is null or run.started_at < $4)
   offset 0
 ), ends as materialized (
-  select min(started_at) as first, max(started_at) as last from judged where isfinite(started_at)
+  select min(started_at) as first, max(started_at) as last from judged where judged.started_at between timestamptz '0001-01-01 00:00:00+00' and timestamptz '9999-12-31 23:59:59.999998+00'
 )
 select least($5::int, 1 + floor($5::int * extract(epoch from judged.started_at - ends.first)
                                 / greatest(extract(epoch from ends.last - ends.first), 0.000001))::int) as part,
@@ -86,7 +87,7 @@ select least($5::int, 1 + floor($5::int * extract(epoch from judged.started_at -
        count(*) filter (where judged.verdict is null) as errors
   from judged
  cross join ends
- where $6::float8 is not null and isfinite(judged.started_at)
+ where $6::float8 is not null and judged.started_at between timestamptz '0001-01-01 00:00:00+00' and timestamptz '9999-12-31 23:59:59.999998+00'
  group by part
  order by part
 

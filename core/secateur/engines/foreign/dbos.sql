@@ -47,7 +47,7 @@ select job.workflow_uuid as key, job.workflow_uuid as id, coalesce(job.queue_nam
          when 'MAX_RECOVERY_ATTEMPTS_EXCEEDED' then 'failed'
          when 'CANCELLED' then 'cancelled'
          else 'completed' end as status,
-       job.status as state, job.priority, coalesce(job.recovery_attempts, 0)::integer as attempt,
+       job.status as state, job.priority, coalesce(job.recovery_attempts, 0) as attempt,
        to_timestamp(least(greatest(job.created_at, 0), 253402300799999) / 1000.0) as started_at,
        case when job.delay_until_epoch_ms between 0 and 253402300799999 then to_timestamp(job.delay_until_epoch_ms / 1000.0) end as scheduled_for,
        case when job.started_at_epoch_ms between 0 and 253402300799999 then to_timestamp(job.started_at_epoch_ms / 1000.0) end as claimed_at,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from secateur.cel import EvaluationError
 from secateur.engines.populations import Arrival, Population
 from secateur.engines.rows import run_of
-from secateur.instants import is_finite
+from secateur.instants import OddTime
 
 if TYPE_CHECKING:
     import asyncpg
@@ -101,7 +101,7 @@ async def _arrivals(rows: Judged, parameters: Sequence[object]) -> Sequence[Row]
 async def _histogram(rows: Judged, parameters: Sequence[object]) -> Sequence[Row]:
     bars = parameters[4]
     assert isinstance(bars, int)  # noqa: S101
-    found = [(row["started_at"], verdict) async for row, verdict in rows if is_finite(row["started_at"])]
+    found = [(row["started_at"], verdict) async for row, verdict in rows if not isinstance(row["started_at"], OddTime)]
     if not found:
         return []
     first, last = min(at for at, _ in found), max(at for at, _ in found)

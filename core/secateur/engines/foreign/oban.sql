@@ -200,7 +200,7 @@ with given as materialized (
 ), changed as (
   update {s}.oban_jobs as job
      set state = judged.now_state, cancelled_at = judged.cancelled_at,
-         max_attempts = case judged.state when 'executing' then greatest(job.max_attempts, job.attempt + 1) else job.max_attempts end,
+         max_attempts = case judged.state when 'executing' then greatest(job.max_attempts, least(job.attempt, 2147483646) + 1) else job.max_attempts end,
          meta = case when judged.meta ? 'cancel_attempted_at'
            then jsonb_set(job.meta, array['cancel_attempted_at'], judged.meta -> 'cancel_attempted_at')
            else job.meta - 'cancel_attempted_at' end
@@ -210,7 +210,7 @@ with given as materialized (
 ), inserted as (
   insert into {s}.oban_jobs overriding system value
   select (jsonb_populate_record(null::{s}.oban_jobs, judged.pre || jsonb_build_object('state', judged.now_state, 'max_attempts',
-           case judged.state when 'executing' then greatest(judged.max_attempts, judged.attempt + 1) else judged.max_attempts end))).*
+           case judged.state when 'executing' then greatest(judged.max_attempts, least(judged.attempt, 2147483646) + 1) else judged.max_attempts end))).*
     from judged
    where judged.outcome is null and judged.gone
   returning id

@@ -56,7 +56,7 @@ select job.id as key, job.id::text as id, coalesce(nullif(rtrim('{prefix}', '_')
          when 'successful' then 'completed'
          else 'failed' end as status,
        job.status as state, job.priority,
-       job.attempts + case when job.status::text in ('picked', 'failed') then 1 else 0 end as attempt,
+       job.attempts::bigint + case when job.status::text in ('picked', 'failed') then 1 else 0 end as attempt,
        job.created as started_at, case when job.execute_after > job.created then job.execute_after end as scheduled_for,
        case when job.status = 'picked' then job.updated else (
          select max(entry.created) from {s}."{prefix}pgqueuer_log" as entry

@@ -71,7 +71,7 @@ select job.id as key, job.id::text as id, job.queue_name::text as app_id, job.ta
          when 'succeeded' then 'completed'
          when 'failed' then 'failed'
          else 'cancelled' end as status,
-       job.status as state, job.priority, job.attempts + case job.status when 'doing' then 1 else 0 end as attempt,
+       job.status as state, job.priority, job.attempts::bigint + case job.status when 'doing' then 1 else 0 end as attempt,
        coalesce(
          (select min(event.at) from {s}.procrastinate_events as event where event.job_id = job.id and event.type = 'deferred'),
          (select min(event.at) from {s}.procrastinate_events as event where event.job_id = job.id and event.type <> 'scheduled'),

@@ -22,7 +22,9 @@ begin
   perform secateur.require_same_length(given.name, cardinality(job_ids), array[coalesce(given.length, 0)])
      from (values ('function_ids', cardinality(function_ids)), ('pres', cardinality(pres)), ('running', cardinality(running)))
           as given (name, length);
-  perform secateur.require_name('function_ids', given.id) from (select distinct unnest(function_ids)) as given (id);
+  -- An engine's task may have any name, or none, and must not hold up the others of its batch.
+  function_ids := array(select left(coalesce(given.id, ''), 200)
+                          from unnest(function_ids) with ordinality as given (id, nth) order by given.nth);
   perform secateur.require_flags('running', running);
   if exists (select from unnest(pres, running) as given (pre, running) where given.pre is null and not given.running) then
     raise exception using errcode = 'SC422', column = 'pres', message = 'pres: must be there for each job that does not run';
@@ -259,6 +261,11 @@ begin
     step.idle := true;
     step.wait := extract(epoch from place.next_at - clock_timestamp());
   end if;
+  -- None waits longer than a minute, unless the clock was set back.
+  update secateur.slow_jobs as slow
+     set next_at = clock_timestamp()
+   where slow.app_id = app and slow.cancellation_id = rule.id and slow.verdict is null
+     and slow.next_at > clock_timestamp() + interval '2 minutes';
   step.undecided := secateur.undecided_jobs(app, rule.id);
   update secateur.sweeps
      set found = place.found, clean = place.clean, function_id = place.function_id, next_at = place.next_at

@@ -92,6 +92,7 @@ def calls(queue: Queue) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     """Each method that takes something, with what it takes otherwise."""
     run = cancellation = "00000000-0000-0000-0000-000000000001"
     request = {"app_id": "billing"}
+    committed = {"request": request, "reason": None, "idempotency_key": None, "author": None, "expected": None}
     return {
         "enqueue": (
             queue.enqueue,
@@ -107,8 +108,11 @@ def calls(queue: Queue) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         ),
         "send": (queue.send, {"event": {"name": "x"}, "idempotency_key": None}),
         "preview": (queue.preview, {"request": request}),
-        "cancel": (queue.cancel, {"request": request, "reason": None, "idempotency_key": None, "author": None}),
-        "cancel_all": (queue.cancel_all, {"request": request, "reason": None, "idempotency_key": None, "author": None}),
+        "cancel": (queue.cancel, committed),
+        "cancel_all": (queue.cancel_all, committed),
+        "retry": (queue.retry, committed),
+        "preview_retry": (queue.preview_retry, {"request": request}),
+        "depth_history": (queue.depth_history, BILLING | {"range": "15m"}),
         "cancel_run": (queue.cancel_run, {"run_id": run, "reason": None, "author": None}),
         "restore_run": (queue.restore_run, {"run_id": run, "author": None}),
         "stop": (queue.stop, {"cancellation_id": cancellation, "author": None}),
@@ -173,6 +177,12 @@ async def test_no_field_of_a_request_is_anything_but_taken_or_refused(queue: Que
         lambda app: app.function(id="f", triggers=["x" * 201]),
         lambda app: app.function(id="f", triggers=["x"] * 101),
         lambda app: app.function(id="f", triggers=[""]),
+        lambda app: app.function(id="f", triggers=None),
+        lambda app: app.function(id="f", triggers=5),
+        lambda app: app.function(id="f", triggers=iter("x")),
+        lambda app: app.function(id="f", cancel_on=None),
+        lambda app: app.function(id="f", cancel_on=5),
+        lambda app: app.function(id="f", cancel_on=iter([CancelOn(event="x")])),
         lambda app: app.function(id="f", retries=2**31),
         lambda app: app.function(id="f", retries=1.5),
         lambda app: app.function(id="f", concurrency=2**31 - 1),

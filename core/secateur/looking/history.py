@@ -97,6 +97,11 @@ class DepthHistory:
         """Whether the queue that has the app keeps a history; not every queue does."""
         return isinstance(queue_of(self._engine, app_id), Remembering)
 
+    async def series_of(self, scope: Scope, range_name: str) -> Series:
+        """`series` of one of the ranges. Raises `RequestError` for anything else."""
+        _range(range_name)
+        return await self.series(scope, range_name)
+
     async def series(
         self, scope: Scope, range_: str | timedelta = DEFAULT_RANGE, *, around: datetime | None = None
     ) -> Series:
@@ -243,8 +248,9 @@ def points(samples: Sequence[Sample], steps: SampleSteps) -> list[Point]:
 
 
 def _range(name: str) -> tuple[timedelta, timedelta]:
-    if name not in RANGES:
-        raise RequestError([Problem("range", f"must be one of {', '.join(RANGES)}, not {name!r}")])
+    if not isinstance(name, str) or name not in RANGES:
+        given = f", not {name!r}" if isinstance(name, str) else ""
+        raise RequestError([Problem("range", f"must be one of {', '.join(RANGES)}{given}")])
     return RANGES[name]
 
 

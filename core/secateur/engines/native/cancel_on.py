@@ -86,7 +86,8 @@ class CancelOn:
 
 def checked(name: str, declarations: Sequence[CancelOn]) -> tuple[CancelOn, ...]:
     """Check the declarations of the function `name`. Raises `UsageError` with every problem."""
-    if isinstance(declarations, CancelOn) or not all(isinstance(one, CancelOn) for one in declarations):
+    is_list = isinstance(declarations, list | tuple)
+    if not is_list or not all(isinstance(one, CancelOn) for one in declarations):
         raise UsageError(f'{name}: cancel_on must be a list, as in cancel_on=[CancelOn(event="user/deleted")]')
     problems = [
         f"{name}: cancel_on {place}, {problem}"

@@ -43,10 +43,11 @@ from secateur.looking.counter import Preview
 from secateur.looking.listing import read_scope
 from secateur.postgres.database import Database
 from secateur.requests import CancellationRequest, RetryRequest
+from secateur.runs import Count
 
 if TYPE_CHECKING:
     from secateur.records import Cancellation
-    from secateur.runs import Count, Paused
+    from secateur.runs import Paused
 
 Request: TypeAlias = CancellationRequest | Mapping[str, object] | str
 """A request, or anything that `CancellationRequest.parse` reads: the API's JSON, decoded or not."""
@@ -144,7 +145,13 @@ class Queue(Enqueueing, Looking):
     ) -> list[Cancellation]:
         """Commit under one key, and repeat that if the answer is lost."""
         author = _author(author)
-        bounds.require({"idempotency_key": optional(problem_of_key(idempotency_key), idempotency_key)})
+        is_count = expected is None or isinstance(expected, Count)
+        bounds.require(
+            {
+                "idempotency_key": optional(problem_of_key(idempotency_key), idempotency_key),
+                "expected": None if is_count else "must be a count, as in (await queue.preview(request)).count",
+            }
+        )
         key = str(uuid4()) if idempotency_key is None else idempotency_key
         committed = await persist(
             lambda: self.cancellations.commit_all(

@@ -146,8 +146,9 @@ class App:
             raise UsageError(f"a function id of app {self.id} {problem}")
         if id in self._functions:
             raise UsageError(f"{name} is declared twice")
-        if isinstance(triggers, str):
-            raise UsageError(f"{name}: triggers must be a list of event names, as in triggers=[{triggers!r}]")
+        if not isinstance(triggers, list | tuple | set | frozenset):
+            example = triggers if isinstance(triggers, str) else "vendor/sync"
+            raise UsageError(f"{name}: triggers must be a list of event names, as in triggers=[{example!r}]")
         if len(triggers) > MOST_TRIGGERS:
             raise UsageError(f"{name}: triggers must have at most {MOST_TRIGGERS} names, not {len(triggers)}")
         for trigger in triggers:

@@ -52,7 +52,7 @@ class Looking:
         Its points are one second, ten seconds or four minutes apart. Raises `NotFound` if there is no such app or
         function, and `RequestError` for another range.
         """
-        return await self.reader.history.series(read_scope(app_id, function_id), range)
+        return await self.reader.history.series_of(read_scope(app_id, function_id), range)
 
     async def history(self, limit: int = 50, before: UUID | None = None) -> Sequence[Cancellation]:
         """Cancellations, newest first; `before` is the last one of the previous page."""

@@ -109,7 +109,9 @@ async def test_no_setting_of_a_worker_changes_what_its_gate_takes(
     async with bed.worker(concurrency=2):
 
         async def others_ran() -> bool:
-            return bool(await outside.fetchval("select count(*) >= 4 from bed_ran where what = 'end' and number >= 100"))
+            return bool(
+                await outside.fetchval("select count(*) >= 4 from bed_ran where what = 'end' and number >= 100")
+            )
 
         await eventually(others_ran, "the other jobs to run")
 

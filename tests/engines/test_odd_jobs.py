@@ -52,7 +52,8 @@ select attribute.attname as name, type.typname as type
  where attribute.attrelid = $1::regclass and attribute.attnum > 0 and not attribute.attisdropped
    and attribute.attgenerated = ''
    and not exists (select from pg_index as key
-                    where key.indrelid = attribute.attrelid and key.indisprimary and attribute.attnum = any (key.indkey))
+                    where key.indrelid = attribute.attrelid and key.indisprimary
+                      and attribute.attnum = any (key.indkey))
  order by attribute.attnum
 """
 

@@ -266,9 +266,7 @@ class Claims:
 
     async def _complete(self, batch: Sequence[Claim]) -> Sequence[bool]:
         tokens = [claim.token for claim in batch]
-        rows = await self._insist(
-            lambda: self._database.fetch(_SQL["complete"], batch[0].app_id, _ids(batch), tokens)
-        )
+        rows = await self._insist(lambda: self._database.fetch(_SQL["complete"], batch[0].app_id, _ids(batch), tokens))
         done = {row[0]: row[1] for row in rows}
         return [done[token] for token in tokens]
 

@@ -1,4 +1,4 @@
-"""If the database's clock is set back, what a sweep or a restore was to wait for may be an hour away: it goes on at once.
+"""If the database's clock is set back, what a sweep was to wait for may be an hour away: it goes on at once.
 
 Here the hour is added to what they have noted, which is the same.
 """

@@ -43,6 +43,9 @@ SETTINGS = {
     "quote_all_identifiers": "on",
 }
 
+UNREADABLE = {"chancy": {"datestyle"}}
+"""With these the engine's own driver does not work."""
+
 CONDITIONS = (
     "event.data.vendor.startsWith('ac')",
     "event.data.vendor.matches('^\\\\w+[._]inc$')",
@@ -105,6 +108,8 @@ async def test_no_setting_of_a_worker_changes_what_its_gate_takes(
         assert committed.guarantee == "in_force"
     name = await outside.fetchval("select quote_ident(current_database())")
     for setting, value in SETTINGS.items():
+        if setting in UNREADABLE.get(bed.engine, ()):
+            continue
         await outside.execute(f"alter database {name} set {setting} = '{value}'")
     async with bed.worker(concurrency=2):
 

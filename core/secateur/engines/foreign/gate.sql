@@ -108,7 +108,10 @@ create or replace function secateur_gates.gate_{n}()
   returns trigger
   language plpgsql volatile
   security definer set search_path = pg_catalog, pg_temp
+  set standard_conforming_strings = on set extra_float_digits = 1 set intervalstyle = postgres
 as $body$
+-- The settings are for the engine's statements, which this text contains: a worker's session must change neither how they are read nor how
+-- they write the values that an undo needs.
 declare
   gate_known text := {known};
   -- 0: judge by the generated function and what this transaction has read; 1: take the lock and read the sequence before; 2: read the

@@ -485,3 +485,19 @@ async def test_a_connection_is_given_to_nobody_before_a_transaction_that_was_can
                 assert await connection.fetchval("select 1") == 1
             with pytest.raises(asyncio.CancelledError):
                 await task
+
+
+async def test_a_statement_that_is_cancelled_when_it_is_just_prepared_leaves_no_transaction(database_url: str) -> None:
+    """Postgres is in one from then on, of which the driver knows nothing: no snapshot could be set any more."""
+    async with Database.connect(database_url, max_size=1) as database:
+        assert await database.fetchval("select 1") == 1
+        task = asyncio.ensure_future(database.fetchval("select 2"))
+        answered = None
+        while answered is None or not answered.done():
+            await asyncio.sleep(0)
+            answered = getattr(task, "_fut_waiter", None)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with database.transaction(one_snapshot=True) as connection:
+            assert await connection.fetchval("select 3") == 3

@@ -206,13 +206,8 @@ class Database:
 
     async def _run_once(self, operation: Callable[[Any], Awaitable[Result]], timeout: float | None) -> Result:
         if timeout is None:
-            connection, at_rest = await self._acquire(), False
-            try:
-                answer = await operation(connection)
-                at_rest = True
-            finally:
-                await self._release(connection, at_rest)
-            return answer
+            async with self._connection() as connection:
+                return await operation(connection)
         async with asyncio.timeout(timeout + ANSWER_SECONDS), self._transaction(timeout) as connection:
             return await operation(connection)
 
@@ -230,7 +225,7 @@ class Database:
             yield connection
             at_rest = True
         except asyncio.CancelledError:
-            ending = asyncio.ensure_future(_end_transaction(connection))
+            ending = asyncio.ensure_future(_come_to_rest(connection))
             # However often the task is cancelled meanwhile: nobody else may get the connection before it is over.
             while not ending.done():
                 with suppress(asyncio.CancelledError):
@@ -353,9 +348,9 @@ class Database:
             raise known from error
 
 
-async def _end_transaction(connection: Any) -> None:
-    """The statement that was cancelled may have been the one that begins or ends a transaction: then the driver does
-    not know that one is open, and would complain to the user."""
+async def _come_to_rest(connection: Any) -> None:
+    """End the transaction in which a cancelled statement may have left the session without the driver's knowledge: it
+    began or ended one, or was only prepared, which opens one until the next statement ends."""
     with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
         async with asyncio.timeout(RELEASE_SECONDS):
             with suppress(asyncpg.PostgresError):  # a transaction that has failed answers nothing else

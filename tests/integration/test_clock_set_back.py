@@ -1,4 +1,4 @@
-"""If the database's clock is set back, what a sweep was to wait for may be an hour away: it goes on at once.
+"""If the database's clock is set back, what was to be waited for may be an hour away: sweeps and claims go on at once.
 
 Here the hour is added to what they have noted, which is the same.
 """
@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytest
 
 import secateur
+from patience import eventually
 from secateur import Queue
 from secateur.ledger.steps import SweepStep
 
@@ -119,3 +120,37 @@ async def test_what_is_decided_with_more_time(queue: Queue) -> None:
         pass
     undecided = "select count(*) from secateur.slow_verdicts where verdict is null"
     assert await queue.database.fetchval(undecided) == 0
+
+
+CLAIM = "select id from secateur.claim('billing', null, $1, 'tester', '1 min')"
+
+
+async def claimed(queue: Queue, most: int) -> int:
+    return len(await queue.database.fetch(CLAIM, most))
+
+
+async def test_new_runs_are_claimed(queue: Queue) -> None:
+    """They get smaller ids than the floors have."""
+    assert await claimed(queue, 100) == 40
+    await queue.database.execute(
+        "update secateur.levels set floor = secateur.floor_lag('-1 hour'), walk_at = walk_at + '1 h'"
+    )
+    await queue.enqueue_many("billing", "sync", [{"data": {}}] * 3)
+    assert await claimed(queue, 100) == 3
+    await queue.enqueue("billing", "sync", {"data": {}})
+    await eventually(lambda: claimed(queue, 100), "the next one to be claimed")
+
+
+async def test_what_is_due_and_what_is_lost_is_claimed(queue: Queue) -> None:
+    assert await claimed(queue, 100) == 40
+    await queue.database.execute(
+        "insert into secateur.due_floors (app_id, function_id, floor_at, walk_at)"
+        " select 'billing', name, now() + '1 h', now() + '1 h' from unnest(array['sync', '']) as name"
+        " on conflict (app_id, function_id) do update set floor_at = excluded.floor_at, walk_at = excluded.walk_at"
+    )
+    await queue.database.execute("update secateur.runs set lease_expires_at = now() - interval '1 s'")
+    await queue.enqueue("billing", "sync", {"data": {}}, scheduled_for=await queue.engine.clock())
+    found = 0
+    while found < 41:
+        await eventually(lambda: claimed(queue, 100), "the others to be claimed")
+        found = await queue.database.fetchval("select count(*) from secateur.runs where lease_expires_at > now()")

@@ -187,7 +187,7 @@ declare
 begin
   select one.* into search
     from secateur.searches as one
-   where one.app_id = search_due.app_id and one.next_at <= begun
+   where one.app_id = search_due.app_id and secateur.is_time(one.next_at, begun)
      for update skip locked;
   if not found then
     return;
@@ -246,8 +246,8 @@ begin
   end if;
   update secateur.searches as one
      set after = coalesce(last, ''), dead = search.dead,
-         next_at = greatest(case when last is null then begun + interval '1 s' end,
-                            clock_timestamp() + 20 * (clock_timestamp() - begun))
+         next_at = case when last is null then secateur.look_again_at(begun)
+                        else clock_timestamp() + least(interval '30 s', 20 * (clock_timestamp() - begun)) end
    where one.app_id = search_due.app_id;
 end
 $$;

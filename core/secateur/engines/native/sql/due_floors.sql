@@ -55,8 +55,8 @@ create or replace function secateur.next_floor(app_id text, function_id text)
   language sql
   stable
 as $$
-  select case when known.next_until > now() then known.next_at else known.floor_at end,
-         case when known.next_until > now() then known.next_id else known.floor_id end
+  select case when not secateur.is_time(known.next_until, now()) then known.next_at else known.floor_at end,
+         case when not secateur.is_time(known.next_until, now()) then known.next_id else known.floor_id end
     from secateur.due_floors as known
    where known.app_id = next_floor.app_id and known.function_id = next_floor.function_id
   union all
@@ -154,7 +154,7 @@ begin
     from unnest(walk_below_due.function_ids) as wanted (function_id),
          lateral (select one.* from secateur.due_floors as one
                    where one.app_id = walk_below_due.app_id and one.function_id = wanted.function_id
-                     and one.walk_at <= begun and one.floor_at > '-infinity'
+                     and secateur.is_time(one.walk_at, begun) and one.floor_at > '-infinity'
                    limit 1
                      for update skip locked) as due
    limit 1;
@@ -184,7 +184,7 @@ begin
   update secateur.due_floors as one
      set floor_at = coalesce(first_at, one.floor_at),
          floor_id = coalesce(first_id, one.floor_id),
-         walk_at = clock_timestamp() + greatest(interval '1 s', 20 * (clock_timestamp() - begun))
+         walk_at = secateur.look_again_at(begun)
    where one.app_id = walk_below_due.app_id and one.function_id = known.function_id;
 end
 $$;
@@ -266,7 +266,8 @@ begin
   foreach function in array function_ids loop
     select one.* into known
       from secateur.due_floors as one
-     where one.app_id = keep_next.app_id and one.function_id = function and one.next_until <= now()
+     where one.app_id = keep_next.app_id and one.function_id = function
+       and secateur.is_time(one.next_until, now())
        for update skip locked;
     continue when not found;
     begun := clock_timestamp();
@@ -281,7 +282,7 @@ begin
     update secateur.due_floors as one
        set next_at = coalesce(first.at, 'infinity'),
            next_id = coalesce(first.id, '00000000-0000-0000-0000-000000000000'),
-           next_until = clock_timestamp() + greatest(interval '1 s', 20 * (clock_timestamp() - begun))
+           next_until = secateur.look_again_at(begun)
      where one.app_id = keep_next.app_id and one.function_id = function;
   end loop;
 end
@@ -298,6 +299,6 @@ as $$
 begin
   return (select min(known.next_until) from secateur.due_floors as known
            where known.app_id = next_believed_until.app_id
-             and known.function_id = any (next_believed_until.function_ids) and known.next_until > now());
+             and known.function_id = any (next_believed_until.function_ids) and not secateur.is_time(known.next_until, now()));
 end
 $$;

@@ -35,6 +35,25 @@ as $$
                 || decode('70000000000000000000', 'hex'), 'hex')::uuid
 $$;
 
+-- Whether to look again now at what was put off until `due`. Nothing here is put off by more than half a minute: what is further away
+-- was put off before the clock was set back, and would keep new runs hidden for as long as that.
+create or replace function secateur.is_time(due timestamptz, moment timestamptz)
+  returns boolean
+  language sql
+  stable
+as $$
+  select due <= moment or due > moment + interval '1 minute'
+$$;
+
+-- Until when to put off the next look, after one that began at `begun`: it takes a twentieth of the time at most.
+create or replace function secateur.look_again_at(begun timestamptz)
+  returns timestamptz
+  language sql
+  volatile
+as $$
+  select clock_timestamp() + least(interval '30 s', greatest(interval '1 s', 20 * (clock_timestamp() - begun)))
+$$;
+
 -- Creates those of these levels that the function does not have. It keeps 33 at most: with more than 32 priorities, a function
 -- is searched without floors. Repeatable; writes nothing if there is nothing new.
 create or replace function secateur.ensure_levels(app_id text, function_id text, priorities integer[])
@@ -227,14 +246,13 @@ declare
   found_below uuid[];
   passed uuid[];
   left_over uuid;
-  next_walk timestamptz;
 begin
   select due.* into level
     from unnest(walk_below.function_ids) as wanted (function_id),
          lateral (select one.* from secateur.levels as one
                    where one.app_id = walk_below.app_id
                      and one.function_id = wanted.function_id
-                     and one.walk_at <= begun
+                     and secateur.is_time(one.walk_at, begun)
                      and one.floor > '00000000-0000-0000-0000-000000000000'
                    limit 1
                      for update skip locked) as due
@@ -258,12 +276,11 @@ begin
   left_over := (select next.id from unnest(found_below) with ordinality as next (id, place)
                  where (next.id in (select unnest(passed))) is not true
                  order by next.place limit 1);
-  next_walk := clock_timestamp() + greatest(interval '1 s', 20 * (clock_timestamp() - begun));
   update secateur.levels as one
      set floor = coalesce(left_over, one.floor),
          walked = case when left_over is null and cardinality(found_below) = most then found_below[most]
                        else '00000000-0000-0000-0000-000000000000' end,
-         walk_at = next_walk
+         walk_at = secateur.look_again_at(begun)
    where one.app_id = walk_below.app_id and one.function_id = level.function_id and one.priority = level.priority;
 end
 $$;

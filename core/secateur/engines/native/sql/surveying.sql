@@ -34,7 +34,7 @@ begin
                  offset 0)
            or exists (select from secateur.due_floors as one
                        where one.app_id = survey.app_id and one.function_id = ''
-                         and one.walk_at <= moment and one.floor_at > '-infinity'),
+                         and secateur.is_time(one.walk_at, moment) and one.floor_at > '-infinity'),
          queue.*
     into active, paused, forgotten, ended, due, below, wanted, limited, floorless
     from (select bool_or(known.due), bool_or(known.below),
@@ -52,13 +52,13 @@ begin
                          level.below
                            or exists (select from secateur.due_floors as floor
                                        where floor.app_id = survey.app_id and floor.function_id = one.function_id
-                                         and floor.walk_at <= moment and floor.floor_at > '-infinity'
+                                         and secateur.is_time(floor.walk_at, moment) and floor.floor_at > '-infinity'
                                       offset 0) as below
                     from (select distinct given.id from unnest(function_ids) as given (id)) as named,
                          lateral (select * from secateur.functions as known
                                    where known.app_id = survey.app_id and known.function_id = named.id offset 0) as one,
                          lateral (select count(*) as levels,
-                                         bool_or(kept.walk_at <= moment
+                                         bool_or(secateur.is_time(kept.walk_at, moment)
                                                  and kept.floor > '00000000-0000-0000-0000-000000000000') as below
                                     from secateur.levels as kept
                                    where kept.app_id = survey.app_id and kept.function_id = one.function_id) as level

@@ -117,7 +117,7 @@ async def restored_what_another_means(here: Scene) -> None:
         await here.restore(operator)
 
 
-NO_WALK = "update secateur.levels set walk_at = now() + interval '1 min' where app_id = $1"
+NO_WALK = "update secateur.levels set walk_at = now() + interval '50 s' where app_id = $1"
 
 
 async def claims_find_all(here: Scene) -> None:
@@ -126,7 +126,7 @@ async def claims_find_all(here: Scene) -> None:
     await here.floors_may_rise(connection)
     await connection.fetchval("select secateur.raise_floors($1, array['sync', 'other'])", here.app)
     await connection.execute(
-        "update secateur.levels set walk_at = now() + interval '1 min' where app_id = $1", here.app
+        "update secateur.levels set walk_at = now() + interval '50 s' where app_id = $1", here.app
     )
     await here.claim(connection)
     left = await connection.fetchval(
@@ -146,7 +146,7 @@ async def search(here: Scene, connection: asyncpg.Connection) -> None:
     await connection.execute("update secateur.searches set next_at = now() where app_id = $1", here.app)
     await connection.execute("select secateur.search_due($1, '{}')", here.app)
     await connection.execute(
-        "update secateur.searches set next_at = now() + interval '1 min' where app_id = $1", here.app
+        "update secateur.searches set next_at = now() + interval '50 s' where app_id = $1", here.app
     )
 
 
@@ -226,7 +226,7 @@ async def whoever_queues_is_found_or_tells(here: Scene) -> None:
     await judge("enqueued in a snapshot that is older than the claim")
 
 
-NO_WALK_DUE = "update secateur.due_floors set walk_at = now() + interval '1 min' where app_id = $1"
+NO_WALK_DUE = "update secateur.due_floors set walk_at = now() + interval '50 s' where app_id = $1"
 WALK_DUE = "update secateur.due_floors set walk_at = now() where app_id = $1"
 
 

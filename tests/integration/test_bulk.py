@@ -280,7 +280,7 @@ class TestBySql:
         """Runs of earlier are found by claims, wherever these have come to; and of one moment they may be many."""
         await queue.enqueue_many("billing", "sync", [{}] * 3, priorities=[0, 0, 5])
         await queue.database.execute(
-            "update secateur.levels set walk_at = now() + interval '1 hour',"
+            "update secateur.levels set walk_at = now() + interval '50 s',"
             " floor = (select id from secateur.runs order by id limit 1)"
         )
         moment = datetime(2024, 1, 21, 12, 0, 0, 123456, UTC)

@@ -70,11 +70,11 @@ async def read_by_claim(connection: asyncpg.Connection, functions: list[str]) ->
     """Index entries and blocks that the third claim reads, when the floors have risen; it looks below none."""
     for _ in range(3):
         await connection.execute(
-            "update secateur.due_floors set walk_at = now() + interval '1 hour',"
-            " next_until = case when next_until > '-infinity' then now() + interval '1 hour' else next_until end"
+            "update secateur.due_floors set walk_at = now() + interval '50 s',"
+            " next_until = case when next_until > '-infinity' then now() + interval '50 s' else next_until end"
         )
-        await connection.execute("update secateur.levels set walk_at = now() + interval '1 hour'")
-        await connection.execute("update secateur.searches set next_at = now() + interval '1 hour'")
+        await connection.execute("update secateur.levels set walk_at = now() + interval '50 s'")
+        await connection.execute("update secateur.searches set next_at = now() + interval '50 s'")
         names = ", ".join(f"'{name}'" for name in functions)
         before = await rows_read(connection)
         # It raises the floors of levels by chance.

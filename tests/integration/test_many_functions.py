@@ -67,7 +67,7 @@ async def search(connection: asyncpg.Connection) -> None:
             await connection.execute("update secateur.searches set next_at = now()")
             await connection.execute("select secateur.search_due(app_id, '{}') from secateur.apps")
             after = await connection.fetchval("select max(after) from secateur.searches")
-    await connection.execute("update secateur.searches set next_at = now() + interval '1 hour'")
+    await connection.execute("update secateur.searches set next_at = now() + interval '50 s'")
 
 
 async def noted(connection: asyncpg.Connection, app: str = APP) -> list[str]:
@@ -84,7 +84,7 @@ async def read_by_claim(
     connection: asyncpg.Connection, functions: Sequence[str] | None, most: int = 10, app: str = APP, seed: float = 0.5
 ) -> dict[str, int]:
     """Rows and index entries that a claim between two searches reads, which is then rolled back."""
-    await connection.execute("update secateur.searches set next_at = now() + interval '1 hour'")
+    await connection.execute("update secateur.searches set next_at = now() + interval '50 s'")
     transaction = connection.transaction()
     await transaction.start()
     before = await rows_read(connection)

@@ -51,9 +51,7 @@ begin
    where rule.app_id = app and rule.id = restore_cancellation.id
      for no key update skip locked;
   if not found or undone.ending then
-    step.state := 'restoring';
-    step.busy := true;
-    return step;
+    return row('restoring', 0, true, false, 0, null, 0)::secateur.sweep_step;
   elsif undone.restored_at is not null then
     return step;
   end if;

@@ -125,9 +125,7 @@ async def claims_find_all(here: Scene) -> None:
     connection = await here.connect()
     await here.floors_may_rise(connection)
     await connection.fetchval("select secateur.raise_floors($1, array['sync', 'other'])", here.app)
-    await connection.execute(
-        "update secateur.levels set walk_at = now() + interval '50 s' where app_id = $1", here.app
-    )
+    await connection.execute("update secateur.levels set walk_at = now() + interval '50 s' where app_id = $1", here.app)
     await here.claim(connection)
     left = await connection.fetchval(
         "select count(*) from secateur.runs where app_id = $1 and status = 'queued'"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,10 +28,23 @@ def answer(question: str) -> str:
     with interruptible():
         sys.stderr.write(question)
         sys.stderr.flush()
+        _wait_for_a_line()
         answer = sys.stdin.readline()
     if not answer.endswith("\n"):
         notice("")
     return answer.strip()
+
+
+def _wait_for_a_line() -> None:
+    """Or for a signal: one that comes just before a read begins is noted, but does not end the read."""
+    noted, written = socket.socketpair()
+    written.setblocking(False)
+    with noted, written:
+        before = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
+        try:
+            select.select([sys.stdin, noted], [], [])
+        finally:
+            signal.set_wakeup_fd(before)
 
 
 @contextmanager

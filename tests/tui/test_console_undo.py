@@ -192,6 +192,7 @@ async def test_an_undo_that_is_not_yet_in_force_is_said(start: Start, incident_u
             await console.press("U")
             await console.shows("y undo")
             await console.press("y")
+            await console.shows("asking the database…")
             await console.shows("undo not yet in force", f"process {pid}")
             await console.shows("◌ pending")
         await console.until(lambda: "◌ pending" not in console.text)

@@ -373,11 +373,14 @@ class HistoryScreen(PlaceScreen):
 
     async def _write(self, change: Awaitable[Cancellation]) -> bool:
         """Ask the database for a change and show the outcome; returns whether the change was made."""
+        # An open transaction can hold it up for seconds.
+        self._say("asking the database…", "quiet")
         try:
             written = await self.session.ask(change)
         except SecateurError as error:
             self._say(f"! nothing was changed: {error}", "error")
             return False
+        self._said.display = False
         if written.is_pending:
             self._say(f"! {waiting_end(written)}", "warn")
         self._poll()

@@ -107,6 +107,11 @@ async def test_sessions_are_read_committed_and_in_utc(empty_database_url: str) -
             PermissionDenied,
             "schema secateur; grant one of secateur's roles to it: secateur_viewer to look",
         ),
+        (
+            raising("42501", message="permission denied for function pause"),
+            PermissionDenied,
+            "function pause; grant one of secateur's roles to it: .*secateur_operator to cancel as well",
+        ),
         (raising("57014"), QueryTimeout, "nothing was changed"),
         (raising("55P03"), LockUnavailable, "nothing was changed"),
         (raising("40P01"), LockUnavailable, "nothing was changed"),

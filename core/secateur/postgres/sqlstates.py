@@ -141,8 +141,8 @@ def _undefined(error: asyncpg.PostgresError, database: str) -> SecateurError:
 
 def _denied(error: asyncpg.PostgresError, database: str) -> SecateurError:
     sentence = _sentence(error)
-    # Without a right on the schema, the role is in none of ours.
-    remedy = f"; {GRANT}" if re.search(r"\bsecateur\b", sentence) else ""
+    # Without a right on the schema, the role is in none of ours; a viewer lacks the functions that change something.
+    remedy = f"; {GRANT}" if re.search(r"\bsecateur\b|for function ", sentence) else ""
     return PermissionDenied(f"the role lacks a right in {database}: {sentence}{remedy}")
 
 

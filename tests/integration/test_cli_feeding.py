@@ -75,7 +75,10 @@ def test_an_event_starts_what_it_triggers_once_under_a_key(here: Here, url: str)
         "as it was written"
     )
     told = here("send", "--name", "nobody/cares", url=url)
-    assert told.out == "Sent: it started 0 runs and 0 cancellations.\nNo function has such a trigger.\n"
+    assert told.out.splitlines() == [
+        "Sent: it started 0 runs and 0 cancellations.",
+        "No function has this trigger, and no cancel_on of this event matches a run.",
+    ]
 
 
 def test_a_run_is_enqueued_as_it_was_written(here: Here, url: str, tmp_path: Path) -> None:

@@ -66,8 +66,8 @@ def _sent_lines(sent: Sent) -> Iterator[str]:
             yield f"  {name} {one.id}  {one.app_id} / {one.function_id}"
         if len(each) > LONGEST_SHOWN:
             yield f"  and {len(each) - LONGEST_SHOWN} more"
-    if not sent.runs:
-        yield "No function has such a trigger."
+    if not sent.runs and not sent.cancellations:
+        yield "No function has this trigger, and no cancel_on of this event matches a run."
 
 
 async def enqueue(arguments: argparse.Namespace) -> int:

@@ -38,17 +38,9 @@ select rule.id, rule.serial,
   left join secateur.apps as home on home.app_id = rule.app_id
   left join secateur.sweeps as place on place.app_id = rule.app_id and place.cancellation_id = rule.id
   left join lateral (
-    -- What began since obeys the record: nobody need end a claim or a sweep that comes by. But if there is nobody else, it is they:
-    -- the record may have been undone twice. A transaction that is not ours to see counts as older.
-    select coalesce(jsonb_agg(distinct one.pid) filter (where one.pid is not null and not coalesce(later.began, false)),
-                    case when count(one.gid) = 0 then jsonb_agg(distinct one.pid) filter (where one.pid is not null) end) as pids,
+    select jsonb_agg(distinct one.pid) filter (where one.pid is not null) as pids,
            jsonb_agg(distinct one.gid) filter (where one.gid is not null) as gids
       from secateur.lock_holders as one
-      left join lateral (
-        select seen.xact_start > coalesce(rule.undone_at, rule.stopped_at, rule.created_at) as began
-          from pg_catalog.pg_stat_get_activity(one.pid) as seen
-         where one.pid is not null
-      ) as later on true
      where one.app_id = rule.app_id and one.pid is distinct from pg_backend_pid()
        and (one.kind = 'app' and rule.state = 'active' and rule.in_force_at is null or rule.ending)
   ) as holder on true

@@ -224,7 +224,8 @@ async def test_an_undo_goes_through_beside_an_open_claim_and_misses_nothing(queu
     async with queue.database.transaction() as worker:
         await worker.fetch(CLAIM, 1)
         undone = await queue.undo(cancelled.id)
-        assert await queue.engine.clock() - before < timedelta(seconds=5)
+        # It waits for 4.5 s; the rest is for a busy machine.
+        assert await queue.engine.clock() - before < timedelta(seconds=10)
         assert (undone.state, undone.guarantee, undone.restoring) == ("undone", "pending", True)
         assert undone.blocked_by == [await worker.fetchval("select pg_backend_pid()")]
         waited = await queue.cancellations.wait(cancelled.id, until_idle=True)

@@ -37,7 +37,7 @@ FRESH_SECONDS = 1.0
 PATIENCE_SECONDS = 60.0
 
 SECATEUR = [str(Path(sys.executable).with_name("secateur"))]
-WHY = "whatever else uses the cores: the load is above, and Postgres and the terminal take their part of the time"
+WHY = "mostly the console's own processor time, which the table shows; the load says what else used the cores"
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 from beds import Bed, every_bed
 
+from dangerous_settings import DANGEROUS
 from patience import eventually
 from secateur.engines.foreign.engine import ForeignEngine
 from secateur.engines.foreign.file import engine_files
@@ -21,23 +22,12 @@ from secateur.requests import CancellationRequest
 
 pytestmark = pytest.mark.timeout(300)
 
-SETTINGS = {
-    "extra_float_digits": "0",
-    "standard_conforming_strings": "off",
-    "bytea_output": "escape",
-    "datestyle": "SQL, DMY",
-    "intervalstyle": "sql_standard",
-    "timezone": "Asia/Kathmandu",
-    "array_nulls": "off",
-    "transform_null_equals": "on",
-    "gin_fuzzy_search_limit": "1",
-    "enable_indexscan": "off",
-    "enable_nestloop": "off",
-    "plan_cache_mode": "force_generic_plan",
+SETTINGS = DANGEROUS | {
     "row_security": "off",
     "lock_timeout": "10ms",
     "plpgsql.extra_errors": "all",
     "check_function_bodies": "off",
+    "jit": "on",
     "jit_above_cost": "0",
     "backslash_quote": "off",
     "quote_all_identifiers": "on",

@@ -21,6 +21,7 @@ import asyncpg
 import pytest
 
 import secateur
+from dangerous_settings import DANGEROUS
 from patience import PATIENCE
 from secateur.cel import EvaluationError
 from secateur.cel import compile as compile_filter
@@ -254,7 +255,7 @@ async def test_no_setting_of_the_session_changes_what_a_condition_means(url: str
     tried: set[str] = set()
     wrong: list[str] = []
     for category, settings in await rounds(watch):
-        connection = await asyncpg.connect(url)
+        connection = await asyncpg.connect(url, server_settings={"jit": "on"})
         for name, value in settings.items():
             try:
                 await connection.execute("select set_config($1, $2, false)", name, value)
@@ -301,21 +302,6 @@ async def test_what_a_setting_refuses_changes_nothing(url: str, name: str) -> No
 
 CATALOG_ONLY = {"secateur.rights_gaps()"}
 """They read who may do what, and compute with nothing."""
-
-DANGEROUS = {
-    "extra_float_digits": "0",
-    "standard_conforming_strings": "off",
-    "bytea_output": "escape",
-    "datestyle": "SQL, DMY",
-    "intervalstyle": "sql_standard",
-    "timezone": "Asia/Kathmandu",
-    "array_nulls": "off",
-    "transform_null_equals": "on",
-    "gin_fuzzy_search_limit": "1",
-    "enable_indexscan": "off",
-    "enable_nestloop": "off",
-    "plan_cache_mode": "force_generic_plan",
-}
 
 
 @asynccontextmanager

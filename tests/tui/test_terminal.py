@@ -22,6 +22,7 @@ def test_without_a_terminal_it_says_what_to_do_instead(embedded_url: str) -> Non
     )
     assert done.returncode == 2
     assert "needs a terminal" in done.stderr
+    assert "standard input, standard output and standard error are not terminals" in done.stderr
     assert "secateur depth" in done.stderr
 
 

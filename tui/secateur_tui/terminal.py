@@ -11,6 +11,7 @@ from functools import partial
 from typing import TextIO
 
 from secateur.errors import UsageError
+from secateur.words.blockers import listed
 
 _INSTEAD = "use secateur depth, preview, cancel and history instead"
 _STREAMS = ("standard input", "standard output", "standard error")
@@ -21,7 +22,8 @@ def check_terminal() -> None:
     streams = dict(zip(_STREAMS, (sys.__stdin__, sys.__stdout__, sys.__stderr__), strict=True))
     missing = [name for name, stream in streams.items() if not _is_terminal(stream)]
     if missing:
-        raise UsageError(f"the console needs a terminal, but {' and '.join(missing)} is not one; {_INSTEAD}")
+        not_one = "is not one" if len(missing) == 1 else "are not terminals"
+        raise UsageError(f"the console needs a terminal, but {listed(missing)} {not_one}; {_INSTEAD}")
     term = os.environ.get("TERM", "")
     if not _moves_the_cursor(term):
         raise UsageError(f"the console needs a terminal that can move the cursor, but TERM is {term!r}; {_INSTEAD}")
